@@ -1,0 +1,3 @@
+//! The `pqc-iiot` command.
+
+fn main() {}

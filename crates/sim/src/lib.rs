@@ -1,0 +1,1 @@
+//! pqc-iiot-sim

@@ -1,0 +1,1 @@
+//! Shared drivers for the integration tests beside this file.
