@@ -58,6 +58,14 @@ pub trait MlKemEncapsulationKey: Send + Sync {
     fn encapsulate(&self, random: &mut dyn RandomSource) -> Result<(Vec<u8>, Secret<32>), InvalidKey>;
 }
 
+/// A private X25519 key.
+pub trait X25519Key: Send + Sync {
+    /// The matching public key.
+    fn public_key(&self) -> &[u8; 32];
+    /// X25519 with `peer`; an all-zero output, which only a low-order `peer` gives, is an error.
+    fn agree(&self, peer: &[u8; 32]) -> Result<Secret<32>, InvalidKey>;
+}
+
 /// A private signing key of one algorithm.
 pub trait SigningKey: Send + Sync {
     /// The matching public key's bytes.
@@ -101,11 +109,8 @@ pub trait CryptoBackend: Send + Sync {
         bytes: &[u8],
     ) -> Result<Box<dyn MlKemEncapsulationKey>, InvalidKey>;
 
-    /// The X25519 public key of `secret` (RFC 7748).
-    fn x25519_public_key(&self, secret: &Secret<32>) -> Result<[u8; 32], InvalidKey>;
-
-    /// X25519; an all-zero output is an error.
-    fn x25519(&self, secret: &Secret<32>, public: &[u8; 32]) -> Result<Secret<32>, InvalidKey>;
+    /// The X25519 key of `secret`, with its public key computed once (RFC 7748).
+    fn x25519_key(&self, secret: &Secret<32>) -> Result<Box<dyn X25519Key>, InvalidKey>;
 
     /// The signing key of a 32-byte seed (for P-256, the private scalar).
     fn signing_key(
