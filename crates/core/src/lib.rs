@@ -21,6 +21,15 @@ extern crate alloc;
 #[cfg(feature = "std")]
 extern crate std;
 
+pub mod budget;
+pub mod codec;
 pub mod crypto;
+pub mod envelope;
+pub mod identity;
 pub mod ids;
 pub mod limits;
+pub mod provider;
+pub mod replay;
+pub mod store;
+pub mod time;
+pub mod topic;

@@ -1,0 +1,209 @@
+//! A writer that can only produce deterministic CBOR and a reader for what [`validate`](super::validate) accepted.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use minicbor::data::Type;
+use minicbor::{Decoder, Encoder};
+use thiserror::Error;
+
+use super::validate::{NotDeterministic, validate};
+
+/// Writes CBOR into memory. Callers write map keys in ascending order of their encoding.
+pub struct Writer(Encoder<Vec<u8>>);
+
+impl Default for Writer {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+// Writing to a vector cannot fail, so each result is dropped.
+impl Writer {
+    /// An empty writer.
+    pub fn new() -> Self {
+        Self(Encoder::new(Vec::new()))
+    }
+
+    /// An array head of `length` items.
+    pub fn array(&mut self, length: usize) -> &mut Self {
+        let _ = self.0.array(length as u64);
+        self
+    }
+
+    /// A map head of `length` pairs.
+    pub fn map(&mut self, length: usize) -> &mut Self {
+        let _ = self.0.map(length as u64);
+        self
+    }
+
+    /// An unsigned integer.
+    pub fn uint(&mut self, value: u64) -> &mut Self {
+        let _ = self.0.u64(value);
+        self
+    }
+
+    /// A signed integer.
+    pub fn int(&mut self, value: i64) -> &mut Self {
+        let _ = self.0.i64(value);
+        self
+    }
+
+    /// A byte string.
+    pub fn bytes(&mut self, value: &[u8]) -> &mut Self {
+        let _ = self.0.bytes(value);
+        self
+    }
+
+    /// A text string.
+    pub fn text(&mut self, value: &str) -> &mut Self {
+        let _ = self.0.str(value);
+        self
+    }
+
+    /// A boolean.
+    pub fn bool(&mut self, value: bool) -> &mut Self {
+        let _ = self.0.bool(value);
+        self
+    }
+
+    /// Null, or the integer.
+    pub fn optional_uint(&mut self, value: Option<u64>) -> &mut Self {
+        match value {
+            Some(value) => self.uint(value),
+            None => {
+                let _ = self.0.null();
+                self
+            }
+        }
+    }
+
+    /// What was written.
+    pub fn finish(self) -> Vec<u8> {
+        self.0.into_writer()
+    }
+}
+
+/// Why a payload does not decode.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum DecodeError {
+    /// Larger than its kind may be; nothing was parsed.
+    #[error("over the size limit of its kind")]
+    TooLarge,
+    /// Not deterministic CBOR.
+    #[error("not deterministic CBOR: {0}")]
+    Encoding(#[from] NotDeterministic),
+    /// Deterministic CBOR of another shape than the object requires.
+    #[error("not the shape of this object")]
+    Shape,
+    /// A value outside its domain.
+    #[error("a field has a value outside its domain")]
+    Value,
+    /// A version this release does not speak.
+    #[error("unknown version")]
+    Version,
+}
+
+impl From<minicbor::decode::Error> for DecodeError {
+    fn from(_: minicbor::decode::Error) -> Self {
+        Self::Shape
+    }
+}
+
+/// Reads the items of an already validated CBOR item, in order.
+pub struct Reader<'a>(Decoder<'a>);
+
+impl<'a> Reader<'a> {
+    /// Validates `bytes` as one deterministic item and starts reading it.
+    pub fn new(bytes: &'a [u8]) -> Result<Self, DecodeError> {
+        validate(bytes)?;
+        Ok(Self(Decoder::new(bytes)))
+    }
+
+    /// An array head of any length.
+    pub fn array(&mut self) -> Result<u64, DecodeError> {
+        self.0.array()?.ok_or(DecodeError::Shape)
+    }
+
+    /// An array head of exactly `length` items.
+    pub fn array_of(&mut self, length: u64) -> Result<(), DecodeError> {
+        if self.array()? == length { Ok(()) } else { Err(DecodeError::Shape) }
+    }
+
+    /// An array head of at most `limit` items.
+    pub fn array_up_to(&mut self, limit: u64) -> Result<u64, DecodeError> {
+        let length = self.array()?;
+        if length <= limit { Ok(length) } else { Err(DecodeError::Value) }
+    }
+
+    /// A map head of exactly `length` pairs.
+    pub fn map_of(&mut self, length: u64) -> Result<(), DecodeError> {
+        if self.map()? == length { Ok(()) } else { Err(DecodeError::Shape) }
+    }
+
+    /// A map head of any length.
+    pub fn map(&mut self) -> Result<u64, DecodeError> {
+        self.0.map()?.ok_or(DecodeError::Shape)
+    }
+
+    /// The next item must be exactly this map key.
+    pub fn key(&mut self, key: i64) -> Result<(), DecodeError> {
+        if self.int()? == key { Ok(()) } else { Err(DecodeError::Shape) }
+    }
+
+    /// A signed integer.
+    pub fn int(&mut self) -> Result<i64, DecodeError> {
+        Ok(self.0.i64()?)
+    }
+
+    /// An unsigned integer.
+    pub fn uint(&mut self) -> Result<u64, DecodeError> {
+        Ok(self.0.u64()?)
+    }
+
+    /// An unsigned integer of 32 bits.
+    pub fn uint32(&mut self) -> Result<u32, DecodeError> {
+        u32::try_from(self.uint()?).map_err(|_| DecodeError::Value)
+    }
+
+    /// An unsigned integer of 8 bits.
+    pub fn uint8(&mut self) -> Result<u8, DecodeError> {
+        u8::try_from(self.uint()?).map_err(|_| DecodeError::Value)
+    }
+
+    /// Null or an unsigned integer.
+    pub fn optional_uint(&mut self) -> Result<Option<u64>, DecodeError> {
+        if self.0.datatype()? == Type::Null {
+            self.0.null()?;
+            return Ok(None);
+        }
+        self.uint().map(Some)
+    }
+
+    /// A boolean.
+    pub fn bool(&mut self) -> Result<bool, DecodeError> {
+        Ok(self.0.bool()?)
+    }
+
+    /// A byte string.
+    pub fn bytes(&mut self) -> Result<&'a [u8], DecodeError> {
+        Ok(self.0.bytes()?)
+    }
+
+    /// A byte string of exactly `N` bytes.
+    pub fn bytes_of<const N: usize>(&mut self) -> Result<[u8; N], DecodeError> {
+        self.bytes()?.try_into().map_err(|_| DecodeError::Value)
+    }
+
+    /// A text string of at most `limit` bytes.
+    pub fn text(&mut self, limit: usize) -> Result<String, DecodeError> {
+        let text = self.0.str()?;
+        if text.len() > limit { Err(DecodeError::Value) } else { Ok(text.into()) }
+    }
+
+    /// Everything must have been read.
+    pub fn finish(self) -> Result<(), DecodeError> {
+        if self.0.position() == self.0.input().len() { Ok(()) } else { Err(DecodeError::Shape) }
+    }
+}

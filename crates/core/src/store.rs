@@ -1,0 +1,86 @@
+//! What the core asks a store to keep: small keyed rows, changed together.
+
+use alloc::vec::Vec;
+
+/// A kind of durable row. `docs/state.md` says for each why rolling it back is safe, or how it is noticed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u8)]
+#[non_exhaustive]
+pub enum RecordKind {
+    /// The durable time floor; one row.
+    TimeFloor = 1,
+    /// The pinned trust anchors; one row.
+    Anchors = 2,
+    /// A known peer: pinned epoch, certificate, prekey bundle sequence. Key: peer id.
+    Peer = 3,
+    /// A sender counter's ceiling. Key: recipient key id ‖ stream.
+    SendCeiling = 4,
+    /// A receiver's replay window. Key: sender key id ‖ own key id ‖ stream.
+    ReplayWindow = 5,
+    /// A prekey of our own, sealed by the provider. Key: prekey id.
+    Prekey = 6,
+    /// Our own bundle sequence and current prekey; one row.
+    PrekeyState = 7,
+    /// The revocation head: sequence and digest; one row.
+    RevocationHead = 8,
+    /// Revoked entries in blocks. Key: block number.
+    RevocationEntries = 9,
+    /// The issuing authority's state; one row.
+    Authority = 10,
+    /// The latest certificate an authority issued to a peer. Key: peer id.
+    Issued = 11,
+}
+
+impl RecordKind {
+    /// Every kind, in order of its number.
+    pub const ALL: [Self; 11] = [
+        Self::TimeFloor,
+        Self::Anchors,
+        Self::Peer,
+        Self::SendCeiling,
+        Self::ReplayWindow,
+        Self::Prekey,
+        Self::PrekeyState,
+        Self::RevocationHead,
+        Self::RevocationEntries,
+        Self::Authority,
+        Self::Issued,
+    ];
+
+    /// The kind with this number.
+    pub fn from_id(id: u8) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| *kind as u8 == id)
+    }
+}
+
+/// One change to one row. Changes handed over together become durable together.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Change {
+    /// Insert or replace.
+    Put {
+        /// The table.
+        kind: RecordKind,
+        /// The row's key, at most 256 bytes.
+        key: Vec<u8>,
+        /// The row's content.
+        value: Vec<u8>,
+    },
+    /// Remove, if present.
+    Delete {
+        /// The table.
+        kind: RecordKind,
+        /// The row's key.
+        key: Vec<u8>,
+    },
+}
+
+/// A row as loaded at start.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Row {
+    /// The table.
+    pub kind: RecordKind,
+    /// The row's key.
+    pub key: Vec<u8>,
+    /// The row's content.
+    pub value: Vec<u8>,
+}
