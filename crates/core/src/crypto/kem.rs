@@ -117,13 +117,7 @@ impl fmt::Debug for EncapsulationKey {
     }
 }
 
-/// A private key, expanded once.
-///
-/// It has no `Debug`:
-/// ```compile_fail,E0277
-/// fn debug<T: core::fmt::Debug>() {}
-/// debug::<pqc_iiot_core::crypto::kem::DecapsulationKey>();
-/// ```
+/// A private key, expanded once. It has no `Debug`.
 pub struct DecapsulationKey {
     kem: Kem,
     encapsulation_key: Vec<u8>,

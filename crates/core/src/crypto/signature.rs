@@ -107,13 +107,7 @@ impl fmt::Debug for VerifyingKey {
     }
 }
 
-/// The private keys of a set, expanded once.
-///
-/// It has no `Debug`:
-/// ```compile_fail,E0277
-/// fn debug<T: core::fmt::Debug>() {}
-/// debug::<pqc_iiot_core::crypto::signature::SigningKey>();
-/// ```
+/// The private keys of a set, expanded once. They have no `Debug`.
 pub struct SigningKey {
     set: SignatureSet,
     public_key: Vec<u8>,

@@ -86,9 +86,9 @@ impl SigningKey for P256Signing {
 pub(super) struct P256Verifying(p256::ecdsa::VerifyingKey);
 
 impl P256Verifying {
-    /// Accepts the 33-byte compressed form only.
+    /// Accepts the 33-byte compressed form only: the library also reads SEC1's other forms and a 33-byte "compact" one.
     pub(super) fn parse(bytes: &[u8]) -> Result<Self, InvalidKey> {
-        if bytes.len() != 33 {
+        if bytes.len() != 33 || !matches!(bytes[0], 2 | 3) {
             return Err(InvalidKey);
         }
         p256::ecdsa::VerifyingKey::from_sec1_bytes(bytes).map(Self).map_err(|_| InvalidKey)
