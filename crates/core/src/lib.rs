@@ -21,9 +21,12 @@ extern crate alloc;
 #[cfg(feature = "std")]
 extern crate std;
 
+pub mod audit;
 pub mod budget;
 pub mod codec;
+pub mod control;
 pub mod crypto;
+pub mod endpoint;
 pub mod envelope;
 pub mod identity;
 pub mod ids;

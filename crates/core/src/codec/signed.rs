@@ -32,7 +32,7 @@ pub trait SignedObject: Sized {
     /// What the signature binds besides tag and payload: topic, peer id, log id.
     type Context<'a>;
     /// The context as items of `external_aad`.
-    fn context<'a>(context: &'a Self::Context<'a>) -> Vec<ContextItem<'a>>;
+    fn context<'a>(context: &'a Self::Context<'_>) -> Vec<ContextItem<'a>>;
     /// Writes the payload: one CBOR item.
     fn encode(&self, writer: &mut Writer);
     /// Reads the payload; what remains unread is an error of the caller's.

@@ -12,6 +12,7 @@ use crate::crypto::backend::Backend;
 use crate::crypto::secret::Secret;
 use crate::identity::certificate::VerifiedCertificate;
 use crate::ids::{Fingerprint, PeerId};
+use crate::provider::PrekeyId;
 
 /// A packet whose signature verified and whose shared secret is awaited.
 pub struct PendingOpen {
@@ -71,7 +72,12 @@ impl PendingOpen {
         })
     }
 
-    /// The ciphertext to decapsulate with the key that [`Packet::prekey`] names.
+    /// The key to decapsulate with.
+    pub fn prekey(&self) -> PrekeyId {
+        self.header.prekey
+    }
+
+    /// The ciphertext to decapsulate.
     pub fn kem_ciphertext(&self) -> &[u8] {
         let end = HEADER_LEN + self.header.suite.kem().ciphertext_len();
         self.blob.get(HEADER_LEN..end).unwrap_or_default()

@@ -36,7 +36,7 @@ impl SignedObject for KeyAnnouncement {
     const TAG: &'static str = labels::KEY_ANNOUNCEMENT;
     type Context<'a> = PublishedBy<'a>;
 
-    fn context<'a>(context: &'a PublishedBy<'a>) -> Vec<ContextItem<'a>> {
+    fn context<'a>(context: &'a PublishedBy<'_>) -> Vec<ContextItem<'a>> {
         context.items()
     }
 

@@ -32,7 +32,7 @@ impl SignedObject for PrekeyBundle {
     const TAG: &'static str = labels::PREKEY_BUNDLE;
     type Context<'a> = PublishedBy<'a>;
 
-    fn context<'a>(context: &'a PublishedBy<'a>) -> Vec<ContextItem<'a>> {
+    fn context<'a>(context: &'a PublishedBy<'_>) -> Vec<ContextItem<'a>> {
         context.items()
     }
 

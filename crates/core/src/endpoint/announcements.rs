@@ -1,0 +1,244 @@
+//! Peers' announcements and prekey bundles (invariants I1, I2).
+
+use alloc::vec::Vec;
+
+use super::output::{Event, Output};
+use super::peers::{Peer, Pins, Prekey, Trusted};
+use super::refusal::RefusalReason;
+use super::{Durable, Endpoint, TrustMode};
+use crate::audit::{AuditEvent, AuditKind};
+use crate::codec::signed::{SignerKey, Unverified};
+use crate::crypto::kem::EncapsulationKey;
+use crate::identity::announcement::{KeyAnnouncement, PublishedBy};
+use crate::identity::certificate::{
+    CertificateError, MAX_CERTIFICATE, OperationalCertificate, VerifiedCertificate,
+};
+use crate::identity::prekey::PrekeyBundle;
+use crate::ids::PeerId;
+
+impl Endpoint {
+    pub(super) fn receive_announcement(
+        &mut self,
+        id: &PeerId,
+        payload: Vec<u8>,
+    ) -> Result<(), RefusalReason> {
+        let announcement = Unverified::<KeyAnnouncement>::decode(&payload, self.config.limits.announcement)
+            .map_err(|_| RefusalReason::Malformed)?;
+        let claimed = announcement.unverified();
+        let peer = self.peers.get(id).ok_or(RefusalReason::UnknownPeer)?;
+        if let Some(pins) = &peer.pins {
+            // A repetition of what is in force costs no signature and leaves no trace.
+            if claimed.certificate == pins.certificate && peer.trusted.is_some() {
+                return Ok(());
+            }
+            check_pins(pins, claimed)?;
+        }
+        if !self.trust_allowed() {
+            // New trust waits for the missing revocations, one announcement per peer.
+            if let Some(peer) = self.peers.get_mut(id) {
+                peer.held_announcement = Some(payload);
+            }
+            return Ok(());
+        }
+        if !self.budgets.announcements.take(self.clock.monotonic()) {
+            return Err(RefusalReason::OverBudget);
+        }
+        let certificate = self.verify_certificate(&claimed.certificate)?;
+        let claims = certificate.claims();
+        let bound = claims.subject == *id
+            && claims.key_epoch == claimed.key_epoch
+            && certificate.key_id() == claimed.key_id;
+        if !bound {
+            return Err(RefusalReason::IdentityMismatch);
+        }
+        let collides = peer.pins.as_ref().is_some_and(|pins| {
+            pins.key_epoch == claims.key_epoch && pins.identity != certificate.fingerprint()
+        });
+        if collides {
+            return Err(RefusalReason::Collision);
+        }
+        let topic = self.topics.keys(id);
+        announcement
+            .verify(certificate.signer(), &PublishedBy { peer: id, topic: &topic })
+            .map_err(|_| RefusalReason::BadSignature)?;
+        self.budgets.announcements.give_back();
+        let trusted = Trusted::new(certificate);
+        if self.revocations.is_revoked(&trusted.revocation) {
+            return Err(RefusalReason::Revoked);
+        }
+        self.trust(id, trusted);
+        Ok(())
+    }
+
+    fn verify_certificate(&self, encoded: &[u8]) -> Result<VerifiedCertificate, RefusalReason> {
+        let at = self.clock.effective();
+        let result = self.anchors.verify_certificate(encoded, at);
+        let result = match (result, self.config.trust) {
+            (Err(CertificateError::UnknownIssuer), TrustMode::DangerousTrustOnFirstUse) => {
+                self.verify_self_issued(encoded)
+            }
+            (result, _) => result,
+        };
+        result.map_err(|error| match error {
+            CertificateError::Validity => RefusalReason::Expired,
+            CertificateError::Decode(_) => RefusalReason::Malformed,
+            _ => RefusalReason::BadCertificate,
+        })
+    }
+
+    /// A certificate that its own key signed: trust on first use, only in the mode that says it is dangerous.
+    fn verify_self_issued(&self, encoded: &[u8]) -> Result<VerifiedCertificate, CertificateError> {
+        let certificate = Unverified::<OperationalCertificate>::decode(encoded, MAX_CERTIFICATE)?;
+        let claims = certificate.unverified();
+        if !claims.valid_at(self.clock.effective()) {
+            return Err(CertificateError::Validity);
+        }
+        let key = SignerKey::parse(self.backend, claims.keys.set, &claims.keys.signing_key)?;
+        VerifiedCertificate::self_issued(self.backend, certificate.verify(&key, &())?)
+    }
+
+    fn trust(&mut self, id: &PeerId, trusted: Trusted) {
+        let Some(peer) = self.peers.get_mut(id) else { return };
+        let claims = trusted.certificate.claims();
+        let identity = trusted.certificate.fingerprint();
+        let same_keys = peer.pins.as_ref().is_some_and(|pins| pins.identity == identity);
+        let bundle = peer.pins.take().filter(|_| same_keys).map(|pins| (pins.bundle_seq, pins.bundle));
+        let prekey = peer.trusted.take().filter(|_| same_keys).and_then(|old| old.prekey);
+        let (bundle_seq, bundle) = bundle.unwrap_or_default();
+        let pins = Pins {
+            key_epoch: claims.key_epoch,
+            identity,
+            not_before: claims.not_before,
+            certificate: trusted.certificate.encoded().to_vec(),
+            bundle_seq,
+            bundle,
+            revoked: false,
+        };
+        let change = pins.change(id);
+        let detail = alloc::format!("epoch {} key {}", claims.key_epoch, trusted.certificate.key_id());
+        peer.pins = Some(pins);
+        peer.trusted = Some(Trusted { prekey, ..trusted });
+        peer.held_announcement = None;
+        let held = peer.held_bundle.take();
+        let event = AuditEvent::new(AuditKind::KeyExchangeAccepted, Some(id.clone()), &detail);
+        let after = self.barrier.persist(alloc::vec![change], alloc::vec![event]);
+        self.announce_ready(id, after);
+        if let Some(bundle) = held
+            && let Err(reason) = self.receive_bundle(id, bundle)
+        {
+            self.refuse(reason, Some(id));
+        }
+        self.retry_held();
+    }
+
+    /// Tells the application once the peer can be sent to.
+    fn announce_ready(&mut self, id: &PeerId, after: Durable) {
+        let Some(trusted) = self.peers.get(id).and_then(|peer| peer.trusted.as_ref()) else { return };
+        if let Ok((key, _)) = trusted.kem_key(self.clock.effective()) {
+            let forward_secret = key != crate::provider::PrekeyId::STATIC;
+            let event = Event::PeerReady { peer: id.clone(), forward_secret };
+            self.barrier.emit(after, Output::Event(event));
+        }
+    }
+
+    pub(super) fn receive_bundle(&mut self, id: &PeerId, payload: Vec<u8>) -> Result<(), RefusalReason> {
+        let peer = self.peers.get(id).ok_or(RefusalReason::UnknownPeer)?;
+        let bundle = Unverified::<PrekeyBundle>::decode(&payload, self.config.limits.prekeys)
+            .map_err(|_| RefusalReason::Malformed)?;
+        let claimed = bundle.unverified();
+        let (Some(trusted), Some(pins)) = (&peer.trusted, &peer.pins) else {
+            // Its certificate may come next: one bundle per peer waits.
+            if let Some(peer) = self.peers.get_mut(id) {
+                peer.held_bundle = Some(payload);
+            }
+            return Ok(());
+        };
+        let certificate = &trusted.certificate;
+        if claimed.identity != certificate.fingerprint() || claimed.kem != certificate.claims().keys.kem {
+            return Err(RefusalReason::BadPrekey);
+        }
+        if claimed.bundle_seq < pins.bundle_seq {
+            return Err(RefusalReason::Rollback);
+        }
+        if claimed.bundle_seq == pins.bundle_seq {
+            // The same content under any signature changes nothing; other content is a collision.
+            let repeated = same_content(pins, bundle.unverified());
+            return if repeated { Ok(()) } else { Err(RefusalReason::Collision) };
+        }
+        if claimed.not_after <= self.clock.effective() {
+            return Err(RefusalReason::Expired);
+        }
+        if !self.budgets.announcements.take(self.clock.monotonic()) {
+            return Err(RefusalReason::OverBudget);
+        }
+        let topic = self.topics.prekeys(id);
+        let bundle = bundle
+            .verify(certificate.signer(), &PublishedBy { peer: id, topic: &topic })
+            .map_err(|_| RefusalReason::BadPrekey)?;
+        self.budgets.announcements.give_back();
+        let key = EncapsulationKey::parse(self.backend, bundle.kem, &bundle.encapsulation_key)
+            .map_err(|_| RefusalReason::BadPrekey)?;
+        let prekey = Prekey { id: bundle.prekey_id, key, not_after: bundle.not_after };
+        let bundle_seq = bundle.bundle_seq;
+        self.adopt_bundle(id, prekey, bundle_seq, payload);
+        Ok(())
+    }
+
+    fn adopt_bundle(&mut self, id: &PeerId, prekey: Prekey, bundle_seq: u64, encoded: Vec<u8>) {
+        let Some(Peer { pins: Some(pins), trusted: Some(trusted), .. }) = self.peers.get_mut(id) else {
+            return;
+        };
+        trusted.prekey = Some(prekey);
+        pins.bundle_seq = bundle_seq;
+        pins.bundle = encoded;
+        let change = pins.change(id);
+        let after = self.barrier.persist(alloc::vec![change], Vec::new());
+        self.announce_ready(id, after);
+    }
+
+    /// Announcements that waited for revocations.
+    pub(super) fn retry_held_announcements(&mut self) {
+        let held: Vec<_> = self
+            .peers
+            .iter_mut()
+            .filter_map(|(id, peer)| Some((id.clone(), peer.held_announcement.take()?)))
+            .collect();
+        for (id, payload) in held {
+            if let Err(reason) = self.receive_announcement(&id, payload) {
+                self.refuse(reason, Some(&id));
+            }
+        }
+    }
+}
+
+/// What can be refused before any signature is checked.
+fn check_pins(pins: &Pins, claimed: &KeyAnnouncement) -> Result<(), RefusalReason> {
+    if claimed.key_epoch < pins.key_epoch {
+        return Err(RefusalReason::Rollback);
+    }
+    if claimed.key_epoch > pins.key_epoch {
+        return Ok(());
+    }
+    if claimed.key_id != pins.identity.key_id() {
+        return Err(RefusalReason::Collision);
+    }
+    if pins.revoked {
+        return Err(RefusalReason::Revoked);
+    }
+    if claimed.certificate == pins.certificate {
+        return Ok(());
+    }
+    // The same keys under another certificate: only a later one, so that dropped grants do not come back.
+    let certificate = Unverified::<OperationalCertificate>::decode(&claimed.certificate, MAX_CERTIFICATE)
+        .map_err(|_| RefusalReason::Malformed)?;
+    if certificate.unverified().not_before <= pins.not_before {
+        return Err(RefusalReason::Rollback);
+    }
+    Ok(())
+}
+
+/// Whether the pinned bundle says the same.
+fn same_content(pins: &Pins, bundle: &PrekeyBundle) -> bool {
+    Unverified::<PrekeyBundle>::decode(&pins.bundle, usize::MAX)
+        .is_ok_and(|pinned| pinned.unverified() == bundle)
+}

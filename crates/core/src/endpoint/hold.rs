@@ -1,0 +1,80 @@
+//! Deliveries held back, in bounds, by withholding the broker's acknowledgement.
+
+use alloc::collections::VecDeque;
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::time::Duration;
+
+use super::input::DeliveryId;
+use super::refusal::RefusalReason;
+use crate::budget::Bucket;
+use crate::ids::PeerId;
+use crate::time::Monotonic;
+
+/// The most deliveries held back.
+pub const MAX_HELD: usize = 256;
+/// The most bytes held back.
+pub const MAX_HELD_BYTES: usize = 4 * 1024 * 1024;
+/// The longest a delivery is held back for want of its sender's certificate.
+pub const MAX_HELD_FOR: Duration = Duration::from_secs(5);
+
+pub(super) struct Held {
+    pub(super) since: Monotonic,
+    pub(super) why: Why,
+    pub(super) delivery: DeliveryId,
+    pub(super) topic: String,
+    pub(super) payload: Vec<u8>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Why {
+    /// No budget for its signature.
+    Budget,
+    /// The sender's certificate has not arrived.
+    Certificate(PeerId),
+}
+
+impl Held {
+    pub(super) fn reason(&self) -> RefusalReason {
+        match self.why {
+            Why::Budget => RefusalReason::OverBudget,
+            Why::Certificate(_) => RefusalReason::UnknownPeer,
+        }
+    }
+}
+
+#[derive(Default)]
+pub(super) struct Hold {
+    queue: VecDeque<Held>,
+    bytes: usize,
+}
+
+impl Hold {
+    /// Holds back, or gives the delivery back when a bound is reached.
+    pub(super) fn push(&mut self, held: Held) -> Result<(), Held> {
+        if self.queue.len() >= MAX_HELD || self.bytes + held.payload.len() > MAX_HELD_BYTES {
+            return Err(held);
+        }
+        self.bytes += held.payload.len();
+        self.queue.push_back(held);
+        Ok(())
+    }
+
+    /// Everything held, to be tried again in order.
+    pub(super) fn take(&mut self) -> VecDeque<Held> {
+        self.bytes = 0;
+        core::mem::take(&mut self.queue)
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.queue.len()
+    }
+
+    pub(super) fn deadline(&self, budget: &Bucket) -> Option<Monotonic> {
+        let due = |held: &Held| match held.why {
+            Why::Budget => budget.next_token(),
+            Why::Certificate(_) => Some(held.since.plus(MAX_HELD_FOR)),
+        };
+        self.queue.iter().filter_map(due).min()
+    }
+}

@@ -1,0 +1,236 @@
+//! Messages in: cheap checks, one signature, one decapsulation, and only then the replay window moves.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use super::Endpoint;
+use super::hold::{Held, Why};
+use super::input::{DeliveryId, OperationId};
+use super::output::{Event, Message, Output};
+use super::pending::{Opening, Pending};
+use super::refusal::RefusalReason;
+use crate::crypto::secret::Secret;
+use crate::envelope::{MessageClass, OpenFailure, Packet, PacketError, PendingOpen};
+use crate::identity::grants::Action;
+use crate::ids::{KeyId, PeerId, StreamId};
+use crate::provider::{PrekeyId, ProviderFailure, ProviderRequest, ProviderResponse};
+use crate::replay::{Replay, ReplayWindow};
+use crate::store::{Change, RecordKind};
+
+pub(super) fn window_key(sender: KeyId, own: KeyId, stream: StreamId) -> Vec<u8> {
+    [sender.as_bytes(), own.as_bytes(), &[stream.value()]].concat()
+}
+
+/// A refusal, with the peer it concerns if that peer is known.
+type Refusal = (RefusalReason, Option<PeerId>);
+
+enum Admission {
+    Open(Opening),
+    Wait(Why),
+}
+
+impl Endpoint {
+    pub(super) fn receive_message(&mut self, delivery: DeliveryId, topic: String, payload: Vec<u8>) {
+        match self.admit(delivery, &topic, &payload) {
+            Ok(Admission::Open(opening)) => self.open(opening),
+            Ok(Admission::Wait(why)) => {
+                let held = Held { since: self.clock.monotonic(), why, delivery, topic, payload };
+                if let Err(held) = self.hold.push(held) {
+                    self.refuse_delivery(delivery, held.reason(), None);
+                }
+            }
+            Err((reason, peer)) => self.refuse_delivery(delivery, reason, peer.as_ref()),
+        }
+    }
+
+    /// Every check up to and including the signature. Nothing of the sender's has changed when this returns.
+    fn admit(&mut self, delivery: DeliveryId, topic: &str, payload: &[u8]) -> Result<Admission, Refusal> {
+        let packet = Packet::parse(payload).map_err(|error| (reason_of(error), None))?;
+        if packet.sender() == self.config.peer_id.as_str() {
+            return Err((RefusalReason::Reflected, None));
+        }
+        let Some((peer_id, peer)) = self.peers.get_key_value(packet.sender()) else {
+            return Err((RefusalReason::UnknownPeer, None));
+        };
+        let refuse = |reason| Err((reason, Some(peer_id.clone())));
+        if peer.pins.as_ref().is_some_and(|pins| pins.revoked) {
+            return refuse(RefusalReason::Revoked);
+        }
+        let Some(trusted) = &peer.trusted else {
+            return Ok(Admission::Wait(Why::Certificate(peer_id.clone())));
+        };
+        let certificate = &trusted.certificate;
+        if !certificate.claims().valid_at(self.clock.effective()) {
+            return refuse(RefusalReason::Expired);
+        }
+        if packet.recipient() != self.own.certificate.key_id() {
+            return refuse(RefusalReason::WrongRecipient);
+        }
+        let own = self.own.certificate.claims();
+        if !own.suites.contains(&packet.suite()) || !self.config.suites.contains(&packet.suite()) {
+            return refuse(RefusalReason::SuiteNotAllowed);
+        }
+        let (key_id, stream, sequence) = (certificate.key_id(), packet.stream(), packet.sequence());
+        let window = self.windows.get(&(key_id, stream)).copied().unwrap_or_default();
+        if let Err(replay) = window.check(sequence) {
+            return refuse(reason_of_replay(replay));
+        }
+        if self.opening.contains(&(key_id, stream, sequence)) {
+            return refuse(RefusalReason::Replayed);
+        }
+        let encapsulation_key = match packet.prekey() {
+            PrekeyId::STATIC if own.prekey_required => return refuse(RefusalReason::StaticKey),
+            PrekeyId::STATIC => own.keys.encapsulation_key.clone(),
+            prekey => match self.prekeys.encapsulation_key(prekey) {
+                Some(key) => key.to_vec(),
+                None => return refuse(RefusalReason::UnknownPrekey),
+            },
+        };
+        if !self.budgets.messages.take(self.clock.monotonic()) {
+            return Ok(Admission::Wait(Why::Budget));
+        }
+        let envelope = match PendingOpen::verify(&packet, certificate, topic) {
+            Ok(envelope) => envelope,
+            Err(OpenFailure::Packet(error)) => return refuse(reason_of(error)),
+            Err(_) => return refuse(RefusalReason::BadSignature),
+        };
+        self.budgets.messages.give_back();
+        if !certificate.claims().allows(Action::Publish, topic, self.clock.effective()) {
+            return refuse(RefusalReason::NoGrant);
+        }
+        Ok(Admission::Open(Opening {
+            delivery,
+            topic: topic.into(),
+            peer: peer_id.clone(),
+            key_id,
+            stream,
+            sequence,
+            encapsulation_key,
+            envelope,
+        }))
+    }
+
+    fn open(&mut self, opening: Opening) {
+        let prekey = opening.envelope.prekey();
+        let ciphertext = opening.envelope.kem_ciphertext().to_vec();
+        self.opening.insert((opening.key_id, opening.stream, opening.sequence));
+        self.request(Pending::Open(opening), ProviderRequest::Decapsulate { key: prekey, ciphertext });
+    }
+
+    pub(super) fn decapsulated(&mut self, opening: Opening, shared: &Secret<32>) {
+        let (delivery, peer) = (opening.delivery, opening.peer.clone());
+        self.opening.remove(&(opening.key_id, opening.stream, opening.sequence));
+        if let Err(reason) = self.deliver(opening, shared) {
+            self.refuse_delivery(delivery, reason, Some(&peer));
+        }
+    }
+
+    fn deliver(&mut self, opening: Opening, shared: &Secret<32>) -> Result<(), RefusalReason> {
+        // Trust may have ended while the provider worked.
+        let peer = self.peers.get(&opening.peer).ok_or(RefusalReason::UnknownPeer)?;
+        let still_trusted =
+            peer.trusted.as_ref().is_some_and(|trusted| trusted.certificate.key_id() == opening.key_id);
+        if !still_trusted {
+            return Err(RefusalReason::Revoked);
+        }
+        let Opening { delivery, topic, peer, key_id, stream, sequence, encapsulation_key, envelope } =
+            opening;
+        let opened =
+            envelope.finish(self.backend, shared, &encapsulation_key, &topic).map_err(
+                |error| match error {
+                    OpenFailure::Content(_) => RefusalReason::Malformed,
+                    _ => RefusalReason::BadCiphertext,
+                },
+            )?;
+
+        let window: &mut ReplayWindow = self.windows.entry((key_id, stream)).or_default();
+        window.commit(sequence).map_err(reason_of_replay)?;
+        let change = Change::Put {
+            kind: RecordKind::ReplayWindow,
+            key: window_key(key_id, self.own.certificate.key_id(), stream),
+            value: window.to_bytes(),
+        };
+        let after = self.barrier.persist(alloc::vec![change], Vec::new());
+
+        let content = opened.content;
+        let refusal = if content.class == MessageClass::Command {
+            Some(RefusalReason::CommandOutsideSession)
+        } else if content.expires.is_some_and(|expires| expires <= self.clock.effective()) {
+            Some(RefusalReason::MessageExpired)
+        } else {
+            None
+        };
+        match refusal {
+            Some(reason) => self.refuse(reason, Some(&peer)),
+            None => {
+                let message = Message { peer, topic, stream, sequence, content };
+                self.barrier.emit(after, Output::Event(Event::Message(message)));
+            }
+        }
+        self.barrier.emit(after, Output::Acknowledge(delivery));
+        Ok(())
+    }
+
+    pub(super) fn request(&mut self, pending: Pending, request: ProviderRequest) {
+        let id = self.pending.insert(pending);
+        self.barrier.emit(super::Durable::NOW, Output::Provider(id, request));
+    }
+
+    pub(super) fn provided(&mut self, id: OperationId, result: Result<ProviderResponse, ProviderFailure>) {
+        let Some(pending) = self.pending.take(id) else { return };
+        match (pending, result) {
+            (Pending::Open(opening), Ok(ProviderResponse::SharedSecret(shared))) => {
+                self.decapsulated(opening, &shared);
+            }
+            (Pending::Open(opening), _) => {
+                self.opening.remove(&(opening.key_id, opening.stream, opening.sequence));
+                self.refuse_delivery(opening.delivery, RefusalReason::BadCiphertext, Some(&opening.peer));
+            }
+            (Pending::Seal(sealing), Ok(ProviderResponse::Signature(signature))) => {
+                self.sealed(sealing, &signature)
+            }
+            (Pending::Seal(sealing), _) => self.seal_failed(sealing.ticket),
+            (own, result) => self.provided_own(own, result),
+        }
+    }
+
+    /// Tries held deliveries again, in order; those that waited too long are refused.
+    pub(super) fn retry_held(&mut self) {
+        let now = self.clock.monotonic();
+        for held in self.hold.take() {
+            let expired =
+                matches!(held.why, Why::Certificate(_)) && now.since(held.since) >= super::MAX_HELD_FOR;
+            if expired {
+                self.refuse_delivery(held.delivery, held.reason(), None);
+                continue;
+            }
+            match self.admit(held.delivery, &held.topic, &held.payload) {
+                Ok(Admission::Open(opening)) => self.open(opening),
+                Ok(Admission::Wait(why)) => {
+                    let delivery = held.delivery;
+                    if let Err(held) = self.hold.push(Held { why, ..held }) {
+                        self.refuse_delivery(delivery, held.reason(), None);
+                    }
+                }
+                Err((reason, peer)) => self.refuse_delivery(held.delivery, reason, peer.as_ref()),
+            }
+        }
+    }
+}
+
+fn reason_of(error: PacketError) -> RefusalReason {
+    match error {
+        PacketError::Kind => RefusalReason::UnknownKind,
+        PacketError::Sender(_) => RefusalReason::InvalidPeerId,
+        PacketError::Version => RefusalReason::UnknownVersion,
+        PacketError::Suite => RefusalReason::UnknownSuite,
+        PacketError::Truncated | PacketError::Stream => RefusalReason::Malformed,
+    }
+}
+
+fn reason_of_replay(replay: Replay) -> RefusalReason {
+    match replay {
+        Replay::Duplicate => RefusalReason::Replayed,
+        Replay::TooOld => RefusalReason::TooOld,
+    }
+}

@@ -1,0 +1,338 @@
+//! The protocol endpoint: one deterministic state machine, driven by [`Endpoint::handle`] and drained by
+//! [`Endpoint::poll_output`].
+//!
+//! Call `handle` with each input and the time, then `poll_output` until it gives `None`. It never blocks, never panics on
+//! peer input and never returns an error for it: refusals are [`Event::Refused`], counted by reason. The order of checks
+//! on everything received is cheap before dear: topic, size, peer id, version and suite, known peer, replay, budget,
+//! and only then signatures and decapsulation. State changes only after authentication, and what depends on a change
+//! comes out only once the change is durable.
+
+mod anchors;
+mod announcements;
+mod barrier;
+mod clock;
+mod config;
+mod counters;
+mod hold;
+mod incoming;
+mod input;
+mod outgoing;
+mod output;
+mod own_keys;
+mod peers;
+mod pending;
+mod refusal;
+mod revocations;
+mod start;
+mod topics;
+
+pub use clock::MAX_STEP;
+pub use config::{EndpointConfig, PrekeyPolicy, StartError, TrustMode};
+pub use counters::RESERVATION;
+pub use hold::{MAX_HELD, MAX_HELD_BYTES, MAX_HELD_FOR};
+pub use input::{Command, DeliveryId, Input, OperationId, Publish, Ticket};
+pub use output::{Event, Message, Output, PeerLoss, SendFailure, Transmit};
+pub use peers::MAX_PEERS;
+pub use refusal::{AUDIT_INTERVAL, RefusalReason};
+pub use topics::ControlTopics;
+
+use alloc::boxed::Box;
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::vec::Vec;
+
+use crate::audit::{AuditEvent, AuditKind};
+use crate::budget::Bucket;
+use crate::control::revocation::{CheckpointAssembler, RevocationEntryId, RevocationState};
+use crate::crypto::backend::{Backend, RandomSource};
+use crate::envelope::Sender;
+use crate::identity::certificate::VerifiedCertificate;
+use crate::identity::trust::PinnedAnchors;
+use crate::ids::{KeyId, PeerId, StreamId};
+use crate::replay::ReplayWindow;
+use crate::time::{Monotonic, Now, UnixTime};
+
+use barrier::{Barrier, Durable};
+use clock::Clock;
+use counters::SendCounters;
+use hold::Hold;
+use own_keys::OwnPrekeys;
+use peers::Peer;
+use pending::PendingOperations;
+use refusal::RefusalLog;
+use topics::Place;
+
+/// The state machine. See the module documentation for how to drive it.
+pub struct Endpoint {
+    config: EndpointConfig,
+    topics: ControlTopics,
+    backend: Backend,
+    random: Box<dyn RandomSource + Send>,
+    anchors: PinnedAnchors,
+    own: OwnIdentity,
+    prekeys: OwnPrekeys,
+    clock: Clock,
+    peers: BTreeMap<PeerId, Peer>,
+    revocations: RevocationState,
+    checkpoint: CheckpointAssembler,
+    counters: SendCounters,
+    windows: BTreeMap<(KeyId, StreamId), ReplayWindow>,
+    /// Sequences whose decapsulation is under way: a copy meanwhile is a replay.
+    opening: BTreeSet<(KeyId, StreamId, u64)>,
+    budgets: Budgets,
+    hold: Hold,
+    pending: PendingOperations,
+    refusals: RefusalLog,
+    barrier: Barrier,
+    /// When CA-signed objects that found no budget are fetched again.
+    control_retry: Option<Monotonic>,
+    announced_timeout: Option<Monotonic>,
+    connected: bool,
+    closed: bool,
+}
+
+struct OwnIdentity {
+    certificate: VerifiedCertificate,
+    sender: Sender,
+    revocation: RevocationEntryId,
+    /// The signed announcement, once made.
+    announcement: Option<Vec<u8>>,
+    revoked: bool,
+}
+
+struct Budgets {
+    announcements: Bucket,
+    messages: Bucket,
+    control: Bucket,
+}
+
+/// A summary for people and metrics.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Status {
+    /// Peers asked for.
+    pub peers: usize,
+    /// Peers with a certificate in force.
+    pub ready: usize,
+    /// The revocation chain's position.
+    pub revocation_seq: u64,
+    /// How many identities are revoked.
+    pub revoked: usize,
+    /// Whether revocations are known to be missing.
+    pub revocations_behind: bool,
+    /// Refusals since the start, by reason.
+    pub refused: Vec<(RefusalReason, u64)>,
+    /// The pinned anchors' version.
+    pub anchors_version: u64,
+    /// Deliveries held back.
+    pub held: usize,
+}
+
+impl Endpoint {
+    /// Takes one input. Cost is bounded; follow with [`Endpoint::poll_output`] until `None`.
+    pub fn handle(&mut self, now: Now, input: Input) {
+        if self.clock.observe(now) {
+            let event = AuditEvent::new(AuditKind::ClockAnomaly, None, "clock behind the durable floor");
+            let after = self.barrier.persist(Vec::new(), alloc::vec![event]);
+            self.barrier.emit(after, Output::Event(Event::ClockBehindFloor));
+        }
+        match input {
+            Input::Receive { delivery, topic, payload } => self.receive(delivery, topic, payload),
+            Input::Oversized { topic: _ } => self.refuse(RefusalReason::Oversized, None),
+            Input::Connected { session_present } => self.connected(session_present),
+            Input::Command(command) => self.command(command),
+            Input::Timeout => self.timeout(),
+            Input::Persisted(seq) => self.barrier.persisted(seq),
+            Input::Provided(id, result) => self.provided(id, result),
+        }
+    }
+
+    /// The next thing to do; `None` until the next [`Endpoint::handle`].
+    pub fn poll_output(&mut self) -> Option<Output> {
+        if let Some(output) = self.barrier.next() {
+            return Some(output);
+        }
+        let deadline = self.deadline();
+        if deadline != self.announced_timeout {
+            self.announced_timeout = deadline;
+            return deadline.map(Output::Timeout);
+        }
+        None
+    }
+
+    /// Operations under way and outputs waiting for the store. A driver stops reading from the network while this is
+    /// above a bound of its choice.
+    pub fn backlog(&self) -> usize {
+        self.pending.len() + self.barrier.waiting()
+    }
+
+    /// A summary for people and metrics.
+    pub fn status(&self) -> Status {
+        Status {
+            peers: self.peers.len(),
+            ready: self.peers.values().filter(|peer| peer.trusted.is_some()).count(),
+            revocation_seq: self.revocations.head().seq,
+            revoked: self.revocations.revoked().len(),
+            revocations_behind: self.revocations.is_behind(),
+            refused: self.refusals.totals().iter().map(|(reason, count)| (*reason, *count)).collect(),
+            anchors_version: self.anchors.anchors().version,
+            held: self.hold.len(),
+        }
+    }
+
+    /// The control topics of this endpoint's prefix.
+    pub fn topics(&self) -> &ControlTopics {
+        &self.topics
+    }
+
+    /// The time validity is judged by.
+    pub fn effective_time(&self) -> UnixTime {
+        self.clock.effective()
+    }
+
+    fn receive(&mut self, delivery: DeliveryId, topic: alloc::string::String, payload: Vec<u8>) {
+        let place = self.topics.place(&topic);
+        if payload.len() > place.limit(&self.config.limits) {
+            return self.refuse_delivery(delivery, RefusalReason::Oversized, None);
+        }
+        match place {
+            Place::Application => self.receive_message(delivery, topic, payload),
+            Place::Keys(id) => self.for_peer(delivery, id, payload, Self::receive_announcement),
+            Place::Prekeys(id) => self.for_peer(delivery, id, payload, Self::receive_bundle),
+            Place::Anchors => self.receive_anchors(delivery, &payload),
+            Place::Revocation => self.receive_revocation(delivery, payload),
+            Place::Checkpoint => self.receive_checkpoint(delivery, payload),
+            Place::CheckpointChunk(index) => self.receive_chunk(delivery, index, &payload),
+            Place::Unknown => self.refuse_delivery(delivery, RefusalReason::InvalidTopic, None),
+        }
+    }
+
+    /// Checks the id of a per-peer control topic before anything is done with it (invariant I0).
+    fn for_peer(
+        &mut self,
+        delivery: DeliveryId,
+        id: &str,
+        payload: Vec<u8>,
+        accept: fn(&mut Self, &PeerId, Vec<u8>) -> Result<(), RefusalReason>,
+    ) {
+        let Ok(peer) = PeerId::new(id) else {
+            return self.refuse_delivery(delivery, RefusalReason::InvalidPeerId, None);
+        };
+        if peer == self.config.peer_id {
+            return self.acknowledge(delivery);
+        }
+        if !self.peers.contains_key(&peer) {
+            return self.refuse_delivery(delivery, RefusalReason::UnknownPeer, None);
+        }
+        match accept(self, &peer, payload) {
+            Ok(()) => self.barrier.emit(self.barrier.latest(), Output::Acknowledge(delivery)),
+            Err(reason) => self.refuse_delivery(delivery, reason, Some(&peer)),
+        }
+    }
+
+    fn connected(&mut self, session_present: bool) {
+        self.connected = true;
+        if !session_present {
+            self.subscribe_control();
+        }
+        self.publish_own();
+    }
+
+    fn subscribe_control(&mut self) {
+        let mut filters = alloc::vec![
+            self.topics.anchors(),
+            self.topics.revocations(),
+            self.topics.checkpoint(),
+            self.topics.checkpoint_chunks(),
+        ];
+        for peer in self.peers.keys() {
+            filters.push(self.topics.keys(peer));
+            filters.push(self.topics.prekeys(peer));
+        }
+        for filter in filters {
+            self.barrier.emit(Durable::NOW, Output::Subscribe(filter));
+        }
+    }
+
+    fn command(&mut self, command: Command) {
+        match command {
+            Command::AddPeer(peer) => self.add_peer(peer),
+            Command::Publish(publish) => self.publish(publish),
+            Command::Shutdown => self.shutdown(),
+        }
+    }
+
+    fn add_peer(&mut self, peer: PeerId) {
+        if peer == self.config.peer_id || self.peers.len() >= MAX_PEERS {
+            return;
+        }
+        if let Some(known) = self.peers.get(&peer) {
+            // Restored from the store: ready already.
+            if let Some(trusted) = &known.trusted {
+                let forward_secret = trusted.prekey.is_some();
+                let event = Event::PeerReady { peer: peer.clone(), forward_secret };
+                self.barrier.emit(Durable::NOW, Output::Event(event));
+            }
+        } else {
+            self.peers.insert(peer.clone(), Peer::default());
+        }
+        if self.connected {
+            for filter in [self.topics.keys(&peer), self.topics.prekeys(&peer)] {
+                self.barrier.emit(Durable::NOW, Output::Subscribe(filter));
+            }
+        }
+    }
+
+    fn timeout(&mut self) {
+        let now = self.clock.monotonic();
+        let audit = self.refusals.flush(now, false);
+        let changes: Vec<_> = self.clock.write(false).into_iter().collect();
+        if !(audit.is_empty() && changes.is_empty()) {
+            self.barrier.persist(changes, audit);
+        }
+        self.rotate_prekey();
+        self.retry_held();
+        self.retry_control();
+    }
+
+    fn shutdown(&mut self) {
+        self.closed = true;
+        let now = self.clock.monotonic();
+        let mut audit = self.refusals.flush(now, true);
+        audit.push(AuditEvent::new(AuditKind::ClientStopped, None, "shutdown"));
+        let changes = self.clock.write(true).into_iter().collect();
+        let after = self.barrier.persist(changes, audit);
+        self.barrier.emit(after, Output::Event(Event::Closed));
+    }
+
+    fn deadline(&self) -> Option<Monotonic> {
+        [
+            self.refusals.deadline(),
+            self.clock.deadline(),
+            self.hold.deadline(&self.budgets.messages),
+            self.prekeys.deadline(),
+            self.control_retry,
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+    }
+
+    fn acknowledge(&mut self, delivery: DeliveryId) {
+        self.barrier.emit(Durable::NOW, Output::Acknowledge(delivery));
+    }
+
+    fn refuse_delivery(&mut self, delivery: DeliveryId, reason: RefusalReason, peer: Option<&PeerId>) {
+        self.refuse(reason, peer);
+        self.acknowledge(delivery);
+    }
+
+    /// Counts, audits at a bounded rate, and tells. `peer` must be one we know.
+    fn refuse(&mut self, reason: RefusalReason, peer: Option<&PeerId>) {
+        let audit = self.refusals.count(self.clock.monotonic(), reason, peer);
+        let after = match audit {
+            Some(event) => self.barrier.persist(Vec::new(), alloc::vec![event]),
+            None => Durable::NOW,
+        };
+        self.barrier.emit(after, Output::Event(Event::Refused { reason, peer: peer.cloned() }));
+    }
+}

@@ -1,0 +1,66 @@
+//! Operations that the provider has been asked for.
+
+use alloc::collections::BTreeMap;
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use super::barrier::Durable;
+use super::input::{DeliveryId, OperationId, Ticket};
+use crate::codec::signed::ToBeSigned;
+use crate::envelope::{PendingOpen, PendingSeal};
+use crate::identity::announcement::KeyAnnouncement;
+use crate::identity::prekey::PrekeyBundle;
+use crate::ids::{KeyId, PeerId, StreamId};
+use crate::provider::PrekeyId;
+use crate::time::UnixTime;
+
+pub(super) enum Pending {
+    SignAnnouncement(ToBeSigned<KeyAnnouncement>),
+    GeneratePrekey { id: PrekeyId, not_after: UnixTime },
+    SignBundle { bundle: PrekeyBundle, framed: ToBeSigned<PrekeyBundle>, after: Durable },
+    ImportPrekey(PrekeyId),
+    ErasePrekey,
+    Seal(Sealing),
+    Open(Opening),
+}
+
+pub(super) struct Sealing {
+    pub(super) ticket: Ticket,
+    pub(super) topic: String,
+    pub(super) after: Durable,
+    pub(super) envelope: PendingSeal,
+}
+
+pub(super) struct Opening {
+    pub(super) delivery: DeliveryId,
+    pub(super) topic: String,
+    pub(super) peer: PeerId,
+    pub(super) key_id: KeyId,
+    pub(super) stream: StreamId,
+    pub(super) sequence: u64,
+    pub(super) encapsulation_key: Vec<u8>,
+    pub(super) envelope: PendingOpen,
+}
+
+#[derive(Default)]
+pub(super) struct PendingOperations {
+    last: u64,
+    operations: BTreeMap<OperationId, Pending>,
+}
+
+impl PendingOperations {
+    pub(super) fn insert(&mut self, pending: Pending) -> OperationId {
+        self.last += 1;
+        let id = OperationId(self.last);
+        self.operations.insert(id, pending);
+        id
+    }
+
+    pub(super) fn take(&mut self, id: OperationId) -> Option<Pending> {
+        self.operations.remove(&id)
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.operations.len()
+    }
+}

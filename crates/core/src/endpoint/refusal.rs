@@ -1,0 +1,155 @@
+//! Refusals: counted by reason, audited at a bounded rate.
+
+use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
+use core::time::Duration;
+
+use crate::audit::{AuditEvent, AuditKind};
+use crate::ids::PeerId;
+use crate::time::Monotonic;
+
+/// At most one audit entry per reason and peer in this time; the rest is counted and summed up.
+pub const AUDIT_INTERVAL: Duration = Duration::from_secs(10);
+
+macro_rules! reasons {
+    ($($(#[$doc:meta])* $variant:ident = $name:literal, $kind:ident;)*) => {
+        /// Why an input was refused.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[non_exhaustive]
+        pub enum RefusalReason { $($(#[$doc])* $variant,)* }
+
+        impl RefusalReason {
+            /// Every reason.
+            pub const ALL: &'static [Self] = &[$(Self::$variant,)*];
+
+            /// A short stable name for counters and reports.
+            pub fn name(self) -> &'static str {
+                match self { $(Self::$variant => $name,)* }
+            }
+
+            fn audit_kind(self) -> AuditKind {
+                match self { $(Self::$variant => AuditKind::$kind,)* }
+            }
+        }
+    };
+}
+
+reasons! {
+    /// Over the limit of its kind; dropped unread.
+    Oversized = "oversized", OversizedRefused;
+    /// Does not decode.
+    Malformed = "malformed", MalformedRefused;
+    /// The first byte names no known kind of payload.
+    UnknownKind = "unknown-kind", MalformedRefused;
+    /// A version that is not spoken here.
+    UnknownVersion = "unknown-version", MalformedRefused;
+    /// A suite outside the registry.
+    UnknownSuite = "unknown-suite", MalformedRefused;
+    /// A peer id outside invariant I0.
+    InvalidPeerId = "invalid-peer-id", MalformedRefused;
+    /// A topic that is not one, or one of ours that means nothing.
+    InvalidTopic = "invalid-topic", MalformedRefused;
+    /// Our own message came back.
+    Reflected = "reflected", ReplayRefused;
+    /// Nobody asked for this peer.
+    UnknownPeer = "unknown-peer", MessageRefused;
+    /// The peer's keys are revoked.
+    Revoked = "revoked", MessageRefused;
+    /// The peer's certificate is outside its validity.
+    Expired = "expired", MessageRefused;
+    /// Sealed to other keys than ours.
+    WrongRecipient = "wrong-recipient", MessageRefused;
+    /// Sealed to a prekey that we do not have (any more).
+    UnknownPrekey = "unknown-prekey", MessageRefused;
+    /// Sealed to the static key although a prekey is required.
+    StaticKey = "static-key", MessageRefused;
+    /// A registered suite that our certificate or policy does not accept.
+    SuiteNotAllowed = "suite-not-allowed", MessageRefused;
+    /// Seen before.
+    Replayed = "replayed", ReplayRefused;
+    /// Older than the replay window.
+    TooOld = "too-old", ReplayRefused;
+    /// No budget left for work before authentication.
+    OverBudget = "over-budget", Suppressed;
+    /// A signature does not verify.
+    BadSignature = "bad-signature", ForgeryRefused;
+    /// A ciphertext does not authenticate.
+    BadCiphertext = "bad-ciphertext", ForgeryRefused;
+    /// No grant for this topic.
+    NoGrant = "no-grant", GrantRefused;
+    /// A command outside a session.
+    CommandOutsideSession = "command-outside-session", GrantRefused;
+    /// The sender's own expiry passed.
+    MessageExpired = "message-expired", MessageRefused;
+    /// A certificate that no pinned issuer signed, or that is invalid.
+    BadCertificate = "bad-certificate", KeyExchangeRefused;
+    /// The certificate names another peer, or the announcement other keys.
+    IdentityMismatch = "identity-mismatch", KeyExchangeRefused;
+    /// An older key epoch, certificate or bundle than the pinned one.
+    Rollback = "rollback", KeyExchangeRefused;
+    /// The same epoch or sequence with other content.
+    Collision = "collision", KeyExchangeRefused;
+    /// A prekey bundle that does not verify or does not fit its identity.
+    BadPrekey = "bad-prekey", PrekeyRefused;
+    /// A revocation object that role `control` did not sign, or that breaks its rules.
+    BadRevocation = "bad-revocation", RevocationRefused;
+    /// An older revocation object than the one in force.
+    RevocationRollback = "revocation-rollback", RevocationRefused;
+    /// Two different revocation objects with one sequence.
+    RevocationEquivocation = "revocation-equivocation", RevocationRefused;
+    /// Trust anchors that are not the next version under enough roots.
+    BadAnchors = "bad-anchors", AnchorsRefused;
+}
+
+/// Counts refusals and decides which reach the audit log now.
+#[derive(Default)]
+pub(super) struct RefusalLog {
+    totals: BTreeMap<RefusalReason, u64>,
+    /// Since the last audit entry, per reason and known peer: bounded by reasons × known peers.
+    unwritten: BTreeMap<(RefusalReason, Option<PeerId>), u64>,
+    flush_at: Option<Monotonic>,
+}
+
+impl RefusalLog {
+    /// Counts one refusal; the first of its kind in an interval is audited at once.
+    pub(super) fn count(
+        &mut self,
+        now: Monotonic,
+        reason: RefusalReason,
+        peer: Option<&PeerId>,
+    ) -> Option<AuditEvent> {
+        *self.totals.entry(reason).or_default() += 1;
+        self.flush_at.get_or_insert(now.plus(AUDIT_INTERVAL));
+        if let Some(count) = self.unwritten.get_mut(&(reason, peer.cloned())) {
+            *count += 1;
+            return None;
+        }
+        self.unwritten.insert((reason, peer.cloned()), 0);
+        Some(AuditEvent::new(reason.audit_kind(), peer.cloned(), reason.name()))
+    }
+
+    /// When [`RefusalLog::flush`] has something to do.
+    pub(super) fn deadline(&self) -> Option<Monotonic> {
+        self.flush_at
+    }
+
+    /// What was counted but not yet written, once the interval is over or `force`.
+    pub(super) fn flush(&mut self, now: Monotonic, force: bool) -> Vec<AuditEvent> {
+        if !force && self.flush_at.is_none_or(|at| now < at) {
+            return Vec::new();
+        }
+        self.flush_at = None;
+        core::mem::take(&mut self.unwritten)
+            .into_iter()
+            .filter(|(_, count)| *count > 0)
+            .map(|((reason, peer), count)| {
+                AuditEvent::new(reason.audit_kind(), peer, reason.name()).with_count(count)
+            })
+            .collect()
+    }
+
+    /// All refusals so far, by reason.
+    pub(super) fn totals(&self) -> &BTreeMap<RefusalReason, u64> {
+        &self.totals
+    }
+}

@@ -1,0 +1,202 @@
+//! Starting an endpoint from its configuration and its stored rows.
+
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+
+use super::own_keys::OwnPrekey;
+use super::peers::{Peer, Pins, Prekey, Trusted};
+use super::*;
+use crate::codec::DecodeError;
+use crate::codec::signed::Unverified;
+use crate::crypto::kem::EncapsulationKey;
+use crate::identity::announcement::PublishedBy;
+use crate::identity::prekey::PrekeyBundle;
+use crate::identity::trust::AnchorsError;
+use crate::store::{Change, RecordKind, Row};
+use crate::topic::Topic;
+
+impl Endpoint {
+    /// Verifies our own identity under the anchors and restores everything durable. Poll for outputs afterwards.
+    pub fn new(
+        config: EndpointConfig,
+        backend: Backend,
+        random: Box<dyn RandomSource + Send>,
+        rows: &[Row],
+        now: Now,
+    ) -> Result<Self, StartError> {
+        Topic::new(&config.prefix).map_err(|_| StartError::Prefix)?;
+        let of_kind = |kind| rows.iter().filter(move |row| row.kind == kind);
+        let floor = match of_kind(RecordKind::TimeFloor).next() {
+            Some(row) => {
+                UnixTime(u64::from_be_bytes(row.value.as_slice().try_into().map_err(|_| DecodeError::Value)?))
+            }
+            None => UnixTime::default(),
+        };
+        let mut clock = Clock::new(floor, now);
+        let behind = clock.observe(now);
+        let stored = of_kind(RecordKind::Anchors).next().map(|row| row.value.as_slice());
+        let (anchors, pinned) = pin(backend, &config.anchors, stored, clock.effective())?;
+        let own = own_identity(&config, &anchors, clock.effective())?;
+        let revocations = RevocationState::restore(rows, crate::control::revocation::MAX_ENTRIES)
+            .map_err(|_| StartError::Records(DecodeError::Value))?;
+        let topics = ControlTopics::new(&config.prefix);
+
+        let mut endpoint = Self {
+            budgets: Budgets {
+                announcements: Bucket::new(config.budgets.announcements),
+                messages: Bucket::new(config.budgets.messages),
+                control: Bucket::new(config.budgets.control),
+            },
+            config,
+            topics,
+            backend,
+            random,
+            anchors,
+            own,
+            prekeys: OwnPrekeys::default(),
+            clock,
+            peers: BTreeMap::new(),
+            revocations,
+            checkpoint: CheckpointAssembler::default(),
+            counters: SendCounters::default(),
+            windows: BTreeMap::new(),
+            opening: BTreeSet::new(),
+            hold: Hold::default(),
+            pending: PendingOperations::default(),
+            refusals: RefusalLog::default(),
+            barrier: Barrier::default(),
+            control_retry: None,
+            announced_timeout: None,
+            connected: false,
+            closed: false,
+        };
+        endpoint.own.revoked = endpoint.revocations.is_revoked(&endpoint.own.revocation);
+        for row in rows {
+            endpoint.restore(row)?;
+        }
+        endpoint.write_start(pinned, behind);
+        endpoint.start_own_keys();
+        Ok(endpoint)
+    }
+
+    fn write_start(&mut self, pinned: Option<Change>, behind: bool) {
+        let changes = pinned.into_iter().chain(self.clock.write(true)).collect();
+        let mut audit = alloc::vec![AuditEvent::new(
+            AuditKind::ClientStarted,
+            None,
+            &alloc::format!("key {}", self.own.certificate.key_id()),
+        )];
+        if self.config.trust == TrustMode::DangerousTrustOnFirstUse {
+            audit.push(AuditEvent::new(AuditKind::DangerousMode, None, "trust on first use"));
+        }
+        if behind {
+            audit.push(AuditEvent::new(AuditKind::ClockAnomaly, None, "clock behind the durable floor"));
+        }
+        let after = self.barrier.persist(changes, audit);
+        if behind {
+            self.barrier.emit(after, Output::Event(Event::ClockBehindFloor));
+        }
+        if self.own.revoked {
+            self.barrier.emit(after, Output::Event(Event::SelfRevoked));
+        }
+    }
+
+    fn restore(&mut self, row: &Row) -> Result<(), DecodeError> {
+        match row.kind {
+            RecordKind::Peer => self.restore_peer(row),
+            RecordKind::SendCeiling => self.counters.restore(&row.key, &row.value).ok_or(DecodeError::Value),
+            RecordKind::ReplayWindow => self.restore_window(row),
+            RecordKind::Prekey => {
+                let (id, prekey) = OwnPrekey::decode(&row.key, &row.value)?;
+                self.prekeys.keys.insert(id, prekey);
+                Ok(())
+            }
+            RecordKind::PrekeyState => self.prekeys.restore_state(&row.value),
+            _ => Ok(()),
+        }
+    }
+
+    /// Windows of other keys of ours are not needed: nothing sealed to those is accepted.
+    fn restore_window(&mut self, row: &Row) -> Result<(), DecodeError> {
+        let window = ReplayWindow::from_bytes(&row.value).ok_or(DecodeError::Value)?;
+        let (sender, rest) = row.key.split_at_checked(KeyId::LEN).ok_or(DecodeError::Value)?;
+        let (own, stream) = rest.split_at_checked(KeyId::LEN).ok_or(DecodeError::Value)?;
+        let sender = KeyId::from_slice(sender).ok_or(DecodeError::Value)?;
+        let stream = stream.first().copied().and_then(StreamId::new).ok_or(DecodeError::Value)?;
+        if own == self.own.certificate.key_id().as_bytes() {
+            self.windows.insert((sender, stream), window);
+        }
+        Ok(())
+    }
+
+    /// A stored peer is trusted again only if its certificate still verifies; its pins hold in any case.
+    fn restore_peer(&mut self, row: &Row) -> Result<(), DecodeError> {
+        let id = PeerId::from_bytes(&row.key).map_err(|_| DecodeError::Value)?;
+        let mut pins = Pins::decode(&row.value)?;
+        let trusted = self
+            .anchors
+            .verify_certificate(&pins.certificate, self.clock.effective())
+            .ok()
+            .map(Trusted::new)
+            .filter(|trusted| trusted.certificate.fingerprint() == pins.identity);
+        pins.revoked |=
+            trusted.as_ref().is_some_and(|trusted| self.revocations.is_revoked(&trusted.revocation));
+        let mut trusted = trusted.filter(|_| !pins.revoked);
+        if let Some(trusted) = &mut trusted {
+            trusted.prekey = self.restore_bundle(&id, trusted, &pins.bundle);
+        }
+        self.peers.insert(id, Peer { pins: Some(pins), trusted, ..Peer::default() });
+        Ok(())
+    }
+
+    fn restore_bundle(&self, id: &PeerId, trusted: &Trusted, encoded: &[u8]) -> Option<Prekey> {
+        let bundle = Unverified::<PrekeyBundle>::decode(encoded, self.config.limits.prekeys).ok()?;
+        let topic = self.topics.prekeys(id);
+        let context = PublishedBy { peer: id, topic: &topic };
+        let bundle = bundle.verify(trusted.certificate.signer(), &context).ok()?;
+        let key = EncapsulationKey::parse(self.backend, bundle.kem, &bundle.encapsulation_key).ok()?;
+        Some(Prekey { id: bundle.prekey_id, key, not_after: bundle.not_after })
+    }
+}
+
+/// The pinned anchors, and the change that pins them if they are new: the store's, unless the installed ones are their
+/// proper successor.
+fn pin(
+    backend: Backend,
+    installed: &[u8],
+    stored: Option<&[u8]>,
+    at: UnixTime,
+) -> Result<(PinnedAnchors, Option<Change>), AnchorsError> {
+    let put =
+        |value: &[u8]| Change::Put { kind: RecordKind::Anchors, key: Vec::new(), value: value.to_vec() };
+    let installed_anchors = PinnedAnchors::pin(backend, installed)?;
+    let Some(stored) = stored else { return Ok((installed_anchors, Some(put(installed)))) };
+    let stored = PinnedAnchors::pin(backend, stored)?;
+    if installed_anchors.anchors().version <= stored.anchors().version {
+        return Ok((stored, None));
+    }
+    Ok((stored.succeed(installed, at)?, Some(put(installed))))
+}
+
+fn own_identity(
+    config: &EndpointConfig,
+    anchors: &PinnedAnchors,
+    at: UnixTime,
+) -> Result<OwnIdentity, StartError> {
+    let certificate = anchors.verify_certificate(&config.certificate, at)?;
+    let claims = certificate.claims();
+    if claims.subject != config.peer_id || claims.keys != config.identity {
+        return Err(StartError::NotOurs);
+    }
+    if !claims.suites.iter().any(|suite| config.suites.contains(suite)) {
+        return Err(StartError::Suites);
+    }
+    let sender = Sender {
+        id: config.peer_id.clone(),
+        fingerprint: certificate.fingerprint(),
+        set: claims.keys.set,
+        signer: certificate.signer().fingerprint(),
+    };
+    let revocation = RevocationEntryId::new(&claims.subject, &certificate.key_id());
+    Ok(OwnIdentity { certificate, sender, revocation, announcement: None, revoked: false })
+}
