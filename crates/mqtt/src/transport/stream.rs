@@ -1,0 +1,119 @@
+//! The byte stream handed to the MQTT library: the socket behind the [`Filter`] and the [`Gate`].
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::{Instant, Sleep};
+
+use super::filter::Filter;
+use super::gate::Gate;
+
+const READ_CHUNK: usize = 16 * 1024;
+const PINGRESP: [u8; 2] = [0xd0, 0];
+
+/// How often the library is told that its ping was answered while the gate is closed: the real answer waits behind
+/// the message there is no room for. Below half of the shortest keep-alive interval.
+const STALL_PING: Duration = Duration::from_secs(2);
+
+/// Anything that carries MQTT: a TCP or a TLS stream.
+pub(super) trait Socket: AsyncRead + AsyncWrite + Send + Sync + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Sync + Unpin> Socket for T {}
+
+pub(super) struct FilteredStream {
+    socket: Box<dyn Socket>,
+    filter: Filter,
+    gate: Arc<Gate>,
+    /// Bytes from the socket that the filter has not taken.
+    raw: Vec<u8>,
+    /// Bytes for the library.
+    filtered: Vec<u8>,
+    given: usize,
+    stalled: Option<Pin<Box<Sleep>>>,
+}
+
+impl FilteredStream {
+    pub(super) fn new(socket: Box<dyn Socket>, filter: Filter, gate: Arc<Gate>) -> Self {
+        gate.start_connection();
+        Self { socket, filter, gate, raw: Vec::new(), filtered: Vec::new(), given: 0, stalled: None }
+    }
+
+    fn give(&mut self, buf: &mut ReadBuf<'_>) -> bool {
+        let waiting = self.filtered.get(self.given..).unwrap_or_default();
+        let take = waiting.len().min(buf.remaining());
+        buf.put_slice(waiting.get(..take).unwrap_or_default());
+        self.given += take;
+        if self.given >= self.filtered.len() {
+            self.filtered.clear();
+            self.given = 0;
+        }
+        take > 0
+    }
+
+    fn run_filter(&mut self) {
+        let gate = &self.gate;
+        let taken = self.filter.feed(&self.raw, || gate.admit(), &mut self.filtered);
+        self.raw.drain(..taken);
+    }
+
+    /// The gate is closed: wait for it, and answer pings in the broker's place meanwhile.
+    fn poll_stalled(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.gate.poll_open(cx.waker()) {
+            self.stalled = None;
+            return Poll::Ready(());
+        }
+        let sleep = self.stalled.get_or_insert_with(|| Box::pin(tokio::time::sleep(STALL_PING)));
+        ready!(sleep.as_mut().poll(cx));
+        sleep.as_mut().reset(Instant::now() + STALL_PING);
+        if self.filter.at_boundary() {
+            self.filtered.extend_from_slice(&PINGRESP);
+        }
+        Poll::Ready(())
+    }
+}
+
+impl AsyncRead for FilteredStream {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        if buf.remaining() == 0 {
+            return Poll::Ready(Ok(()));
+        }
+        loop {
+            if this.give(buf) {
+                return Poll::Ready(Ok(()));
+            }
+            this.run_filter();
+            if !this.filtered.is_empty() {
+                continue;
+            }
+            if !this.raw.is_empty() {
+                ready!(this.poll_stalled(cx));
+                continue;
+            }
+            let mut chunk = [0; READ_CHUNK];
+            let mut chunk = ReadBuf::new(&mut chunk);
+            ready!(Pin::new(&mut this.socket).poll_read(cx, &mut chunk))?;
+            if chunk.filled().is_empty() {
+                return Poll::Ready(Ok(()));
+            }
+            this.raw.extend_from_slice(chunk.filled());
+        }
+    }
+}
+
+impl AsyncWrite for FilteredStream {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.socket).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_shutdown(cx)
+    }
+}
