@@ -144,7 +144,8 @@ impl Conditions {
             self.revocation_behind.map(|elapsed| (Mode::RevocationBehind, elapsed)),
             self.policy_stale.map(|elapsed| (Mode::PolicyStale, elapsed)),
         ];
-        let holds = |(mode, elapsed): &(Mode, Duration)| !allows(class, *mode, telemetry.rule(*mode, *elapsed));
+        let holds =
+            |(mode, elapsed): &(Mode, Duration)| !allows(class, *mode, telemetry.rule(*mode, *elapsed));
         match modes.into_iter().flatten().find(holds) {
             Some((mode, _)) => Err(Held { class, mode }),
             None => Ok(()),
@@ -173,7 +174,8 @@ mod tests {
         ];
         assert_eq!(table.len(), OperationClass::ALL.len() * TelemetryRule::ALL.len());
         for (class, rule, row) in table {
-            for (mode, expected) in [Normal, PolicyStale, RevocationBehind, Quarantined].into_iter().zip(row) {
+            for (mode, expected) in [Normal, PolicyStale, RevocationBehind, Quarantined].into_iter().zip(row)
+            {
                 assert_eq!(allows(class, mode, rule), expected, "{class:?} {mode:?} {rule:?}");
             }
         }
@@ -191,10 +193,8 @@ mod tests {
 
     #[test]
     fn degraded_telemetry_is_bounded() {
-        let telemetry = DegradedTelemetry {
-            policy_stale: Duration::from_secs(10),
-            revocation_behind: Duration::ZERO,
-        };
+        let telemetry =
+            DegradedTelemetry { policy_stale: Duration::from_secs(10), revocation_behind: Duration::ZERO };
         let rule = |mode, seconds| telemetry.rule(mode, Duration::from_secs(seconds));
         assert_eq!(rule(Mode::PolicyStale, 9), TelemetryRule::Continue);
         assert_eq!(rule(Mode::PolicyStale, 10), TelemetryRule::Stop);
@@ -209,13 +209,13 @@ mod tests {
             revocation_behind: Duration::from_secs(20),
         };
         let seconds = |n| Some(Duration::from_secs(n));
-        let held = |conditions: Conditions, class| {
-            conditions.allow(class, &telemetry).err().map(|held| held.mode)
-        };
+        let held =
+            |conditions: Conditions, class| conditions.allow(class, &telemetry).err().map(|held| held.mode);
         let normal = Conditions::default();
         assert!(OperationClass::ALL.into_iter().all(|class| held(normal, class).is_none()));
 
-        let both = Conditions { policy_stale: seconds(15), revocation_behind: seconds(15), quarantined: false };
+        let both =
+            Conditions { policy_stale: seconds(15), revocation_behind: seconds(15), quarantined: false };
         assert_eq!(held(both, OperationClass::High), Some(Mode::RevocationBehind));
         assert_eq!(held(both, OperationClass::Medium), Some(Mode::PolicyStale));
         assert_eq!(held(both, OperationClass::Low), None);

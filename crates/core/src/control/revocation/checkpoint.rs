@@ -133,8 +133,10 @@ impl Checkpoint {
         dropped_before: UnixTime,
     ) -> Self {
         let entries: Vec<_> = set.iter().collect();
-        let chunks: Vec<_> =
-            entries.chunks(CHECKPOINT_CHUNK_ENTRIES).map(|chunk| write_entries(chunk.iter().copied())).collect();
+        let chunks: Vec<_> = entries
+            .chunks(CHECKPOINT_CHUNK_ENTRIES)
+            .map(|chunk| write_entries(chunk.iter().copied()))
+            .collect();
         let manifest = RevocationCheckpoint {
             head,
             issued_at,
@@ -155,7 +157,11 @@ pub(super) mod tests {
     use super::*;
 
     /// A checkpoint of `entries` that no authority need have issued.
-    pub(in super::super) fn checkpoint(head: ChainHead, entries: &[RevocationEntry], time: UnixTime) -> Checkpoint {
+    pub(in super::super) fn checkpoint(
+        head: ChainHead,
+        entries: &[RevocationEntry],
+        time: UnixTime,
+    ) -> Checkpoint {
         let mut set = RevocationSet::new();
         set.merge(entries).unwrap();
         Checkpoint::new(head, &set, time, time)

@@ -139,3 +139,91 @@ impl RevocationIssuer {
         Ok(Self { head: stored.head, set, head_dirty: false })
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+mod tests {
+    use super::super::entry::tests::{after_day, entry};
+    use super::*;
+
+    fn rows(changes: Vec<Change>) -> Vec<Row> {
+        let rows = changes.into_iter().map(|change| match change {
+            Change::Put { kind, key, value } => Row { kind, key, value },
+            Change::Delete { .. } => panic!("nothing was dropped"),
+        });
+        rows.collect()
+    }
+
+    #[test]
+    fn updates_chain_and_name_only_what_is_new() {
+        let mut issuer = RevocationIssuer::new();
+        let first = issuer.revoke(&[entry(1, 9), entry(2, 9), entry(1, 9)], UnixTime(1)).unwrap();
+        assert_eq!((first.seq(), first.prev(), first.entries().len()), (1, ChainHead::GENESIS, 2));
+        let second = issuer.revoke(&[entry(2, 9), entry(3, 9)], UnixTime(2)).unwrap();
+        assert_eq!(second.prev(), first.head());
+        assert_eq!(second.entries(), [entry(3, 9)]);
+        assert_eq!(issuer.head(), second.head());
+        assert_eq!(issuer.revoke(&[entry(3, 9)], UnixTime(3)), Err(IssueError::NothingNew));
+        assert_eq!(issuer.revoke(&[], UnixTime(3)), Err(IssueError::NothingNew));
+        assert_eq!(issuer.head(), second.head());
+    }
+
+    #[test]
+    fn too_many_at_once_change_nothing() {
+        let mut issuer = RevocationIssuer::new();
+        let many: Vec<_> = (0..=MAX_UPDATE_ENTRIES as u64).map(|n| entry(n, 9)).collect();
+        assert_eq!(issuer.revoke(&many, UnixTime(0)), Err(IssueError::TooMany));
+        assert!(issuer.revoked().is_empty());
+        assert!(issuer.take_changes().is_empty());
+        assert!(issuer.revoke(&many[1..], UnixTime(0)).is_ok());
+    }
+
+    #[test]
+    fn a_checkpoint_drops_only_what_expired_before_the_margin() {
+        let mut issuer = RevocationIssuer::new();
+        let _ = issuer.revoke(&[entry(1, 10), entry(2, 11)], UnixTime(0)).unwrap();
+        let head = issuer.head();
+        assert_eq!(issuer.checkpoint(after_day(39)).manifest.entry_count(), 2);
+        let made = issuer.checkpoint(after_day(40));
+        assert_eq!(made.manifest.entry_count(), 1);
+        assert_eq!(made.manifest.head(), head);
+        assert_eq!(made.manifest.dropped_before(), after_day(10));
+        assert!(issuer.revoked().contains(&entry(2, 0).id));
+    }
+
+    #[test]
+    fn its_state_survives_beside_other_rows_of_the_authority() {
+        let mut issuer = RevocationIssuer::new();
+        for n in 0..100 {
+            let _ = issuer.revoke(&[entry(n, 9)], UnixTime(n)).unwrap();
+        }
+        let mut stored = rows(issuer.take_changes());
+        assert!(
+            stored.iter().all(|row| row.kind == RecordKind::Authority && row.key.starts_with(b"revocation/"))
+        );
+        stored.push(Row { kind: RecordKind::Authority, key: b"serials".into(), value: alloc::vec![1] });
+        let mut restored = RevocationIssuer::restore(&stored).unwrap();
+        assert_eq!(restored.head(), issuer.head());
+        assert!(restored.take_changes().is_empty());
+        let next = |issuer: &mut RevocationIssuer| issuer.revoke(&[entry(500, 9)], UnixTime(500)).unwrap();
+        assert_eq!(next(&mut restored), next(&mut issuer));
+        assert!(RevocationIssuer::restore(&stored[1..]).is_err());
+        assert_eq!(RevocationIssuer::restore(&[]).unwrap().head(), ChainHead::GENESIS);
+    }
+
+    #[test]
+    fn a_jump_passes_everything_issued_and_two_of_them_differ() {
+        let mut issuer = RevocationIssuer::new();
+        let _ = issuer.revoke(&[entry(1, 9)], UnixTime(0)).unwrap();
+        let stored = rows(issuer.take_changes());
+        let jumped = |seen, random| {
+            let mut issuer = RevocationIssuer::restore(&stored).unwrap();
+            issuer.jump(seen, &[random; 32], &[entry(2, 9)]).map(|()| issuer)
+        };
+        let issuer = jumped(57, 1).unwrap();
+        assert_eq!(issuer.head().seq, 57 + RESTORE_JUMP);
+        assert_eq!(issuer.revoked().len(), 2);
+        assert_ne!(issuer.head().digest, jumped(57, 2).unwrap().head().digest);
+        assert_eq!(jumped(u64::MAX, 1).err(), Some(IssueError::Exhausted));
+    }
+}

@@ -258,7 +258,8 @@ mod tests {
 
     /// Few distinct leading bytes, so that ids collide, crowd one block and straddle block borders.
     fn crowded_entry() -> impl Strategy<Value = RevocationEntry> {
-        let id = (prop_oneof![Just(0u8), Just(1), Just(255)], prop_oneof![Just(0u8), Just(63), Just(64)], 0u8..8);
+        let id =
+            (prop_oneof![Just(0u8), Just(1), Just(255)], prop_oneof![Just(0u8), Just(63), Just(64)], 0u8..8);
         (id, 0u16..4).prop_map(|((a, b, c), day)| {
             let mut id = [0; 16];
             (id[0], id[1], id[15]) = (a, b, c);

@@ -32,11 +32,11 @@ pub enum Precheck {
     Old,
 }
 
-/// What a verified object led to.
+/// What a verified object led to. Whatever it is, persist [`RevocationState::take_changes`], which may be empty.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[must_use]
 pub enum Outcome {
-    /// The list moved on. Persist [`RevocationState::take_changes`], then end trust in `added`.
+    /// The list moved on: end trust in `added` at once.
     Applied {
         /// Identities revoked by this, not revoked before.
         added: Vec<RevocationEntry>,
@@ -171,7 +171,11 @@ impl RevocationState {
             return Precheck::Worth;
         }
         let next = update.head();
-        if self.pending.iter().any(|link| link.next == next) { Precheck::Duplicate } else { self.precheck(next) }
+        if self.pending.iter().any(|link| link.next == next) {
+            Precheck::Duplicate
+        } else {
+            self.precheck(next)
+        }
     }
 
     /// As [`RevocationState::precheck_update`], for a manifest.
@@ -286,8 +290,7 @@ impl RevocationState {
     pub fn take_changes(&mut self) -> Vec<Change> {
         let mut changes = ROWS.put_blocks(&mut self.set);
         if core::mem::take(&mut self.head_dirty) || !changes.is_empty() {
-            let head =
-                StoredHead { head: self.head, newest: self.newest, equivocation: self.equivocation };
+            let head = StoredHead { head: self.head, newest: self.newest, equivocation: self.equivocation };
             changes.push(ROWS.put_head(&head, self.set.len()));
         }
         changes
@@ -295,10 +298,7 @@ impl RevocationState {
 
     /// The state that these rows hold, [`RevocationState::with_limit`] if none; other kinds of rows are ignored.
     /// Updates that were waiting are not stored: the state is then behind, and asks for a sync.
-    pub fn restore<'a>(
-        rows: impl IntoIterator<Item = &'a Row>,
-        limit: usize,
-    ) -> Result<Self, RestoreError> {
+    pub fn restore<'a>(rows: impl IntoIterator<Item = &'a Row>, limit: usize) -> Result<Self, RestoreError> {
         let Some((stored, set)) = ROWS.restore(rows)? else { return Ok(Self::with_limit(limit)) };
         Ok(Self {
             head: stored.head,
@@ -367,11 +367,8 @@ impl RevocationState {
                         contradicted = Some(found);
                     }
                 }
-                Relation::Next => match self.add(&link, floor) {
-                    Ok(mut more) => added.append(&mut more),
-                    // It stays known to be missing: a checkpoint brings it back.
-                    Err(SetFull) => {}
-                },
+                // Without room it stays known to be missing, and a checkpoint brings it back.
+                Relation::Next => added.extend(self.add(&link, floor).unwrap_or_default()),
             }
         }
         contradicted
@@ -379,5 +376,6 @@ impl RevocationState {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 #[path = "state_tests.rs"]
 mod tests;

@@ -90,7 +90,8 @@ impl Rows {
                 stored = Some(read_head(&row.value).map_err(RestoreError::Head)?);
                 continue;
             }
-            let Some(number) = row.key.strip_prefix(self.blocks.1).filter(|_| row.kind == self.blocks.0) else {
+            let Some(number) = row.key.strip_prefix(self.blocks.1).filter(|_| row.kind == self.blocks.0)
+            else {
                 continue;
             };
             let number = number.try_into().map(u16::from_be_bytes).map_err(|_| RestoreError::Block)?;

@@ -72,10 +72,6 @@ impl RevocationUpdate {
         self.encode(&mut payload);
         self.prev.extended(self.seq, &payload.finish())
     }
-
-    pub(super) fn into_entries(self) -> Vec<RevocationEntry> {
-        self.entries
-    }
 }
 
 impl SignedObject for RevocationUpdate {
@@ -183,7 +179,8 @@ mod tests {
 
     #[test]
     fn every_field_changes_the_head() {
-        let make = |prev, seq, time, n| RevocationUpdate::new(prev, seq, UnixTime(time), alloc::vec![entry(n, 1)]);
+        let make =
+            |prev, seq, time, n| RevocationUpdate::new(prev, seq, UnixTime(time), alloc::vec![entry(n, 1)]);
         let base = make(ChainHead::GENESIS, 2, 0, 1).unwrap().head();
         let other = ChainHead { seq: 1, ..ChainHead::GENESIS };
         let forked = ChainHead { digest: Digest([1; 32]), ..ChainHead::GENESIS };
