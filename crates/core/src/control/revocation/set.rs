@@ -1,4 +1,4 @@
-//! The revoked identities in memory: sorted blocks, looked up by radix and bisection.
+//! The revoked identities in memory: sorted blocks, looked up by radix and interpolation.
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -23,7 +23,7 @@ pub struct SetFull;
 /// A bounded set of revoked identities. Entries are added, never taken back; only those whose certificates expired may
 /// be dropped, by [`RevocationState`](super::RevocationState) and [`RevocationIssuer`](super::RevocationIssuer).
 ///
-/// Lookup indexes one of 1,024 blocks by the id's top bits, then bisects it: O(log n) whatever the ids.
+/// Lookup indexes one of 1,024 blocks by the id's top bits and interpolates in it: O(log n) whatever the ids.
 #[derive(Clone)]
 pub struct RevocationSet {
     // Empty until the first entry: most fleets' receivers start with nothing revoked.
@@ -176,9 +176,31 @@ fn block_of(id: &RevocationEntryId) -> usize {
     usize::from(u16::from_be_bytes([high, low]) >> (16 - BLOCK_BITS))
 }
 
+/// Where `id` is, or where it belongs. Starts where a uniformly distributed id would be and looks at its neighbours,
+/// which share a cache line or two; bisects the rest if it is not among them.
 fn position(block: &[RevocationEntry], id: &RevocationEntryId) -> Result<usize, usize> {
-    let wanted = u128::from_be_bytes(*id.as_bytes());
-    block.binary_search_by(|entry| u128::from_be_bytes(*entry.id.as_bytes()).cmp(&wanted))
+    const NEIGHBOURS: usize = 8;
+    let wanted = key(id);
+    let fraction = (wanted << BLOCK_BITS) >> 96;
+    // Below the block's length, as the fraction is below 2^32.
+    let guess = ((fraction * block.len() as u128) >> 32) as usize;
+    let (low, high) = (guess.saturating_sub(NEIGHBOURS), (guess + NEIGHBOURS).min(block.len()));
+    let starts = low == 0 || block.get(low).is_some_and(|entry| key(&entry.id) <= wanted);
+    let ends = high == block.len() || block.get(high).is_some_and(|entry| key(&entry.id) > wanted);
+    let (low, high) = match (starts, ends) {
+        (true, true) => (low, high),
+        (false, _) => (0, low),
+        (true, false) => (high, block.len()),
+    };
+    let range = block.get(low..high).unwrap_or_default();
+    match range.binary_search_by(|entry| key(&entry.id).cmp(&wanted)) {
+        Ok(at) => Ok(low + at),
+        Err(at) => Err(low + at),
+    }
+}
+
+fn key(id: &RevocationEntryId) -> u128 {
+    u128::from_be_bytes(*id.as_bytes())
 }
 
 #[cfg(test)]
