@@ -252,6 +252,15 @@ mod tests {
         assert_eq!(error(&file, &Unlock::passphrase("x")), KeyFileError::ExcessiveCost);
     }
 
+    proptest::proptest! {
+        #[test]
+        fn any_content_under_a_fixed_checksum_is_refused_without_panic(
+            body in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..200),
+        ) {
+            proptest::prop_assert!(decode(&with_checksum(body), &Unlock::KeyFile(Secret::new([7; 32]))).is_err());
+        }
+    }
+
     #[test]
     fn a_newer_format_is_refused_with_the_fix() {
         let mut writer = Writer::new();

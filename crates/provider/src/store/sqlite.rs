@@ -36,6 +36,7 @@ pub struct SqliteStore {
     rows: SealKey,
     sums: SumKey,
     head: Head,
+    noted: Option<ChainHead>,
     random: SystemRandom,
     stopped: Option<String>,
 }
@@ -87,7 +88,7 @@ impl SqliteStore {
         })?;
         let random = SystemRandom::new().map_err(|error| StoreError::Io(error.to_string()))?;
         let sums = SumKey::new(&key);
-        Ok(Self { connection, path: path.into(), rows, sums, head, random, stopped: None })
+        Ok(Self { connection, path: path.into(), rows, sums, noted: head.audit, head, random, stopped: None })
     }
 
     /// How many commits this store took: what hardware can anchor against a restored file.
@@ -174,6 +175,7 @@ impl Store for SqliteStore {
         check_limits(changes)?;
         let mut head = self.head.clone();
         head.generation += 1;
+        head.audit = self.noted;
         match self.apply(changes, &mut head) {
             Ok(()) => {
                 self.head = head;
@@ -191,7 +193,7 @@ impl Store for SqliteStore {
     }
 
     fn note_audit_head(&mut self, head: ChainHead) {
-        self.head.audit = Some(head);
+        self.noted = Some(head);
     }
 
     fn audit_head(&self) -> Option<ChainHead> {

@@ -83,6 +83,7 @@ fn what_was_committed_is_loaded_after_a_reopen() {
     assert_eq!(store.audit_head(), None);
     let head = ChainHead { seq: 4, hash: Digest([5; 32]) };
     store.note_audit_head(head);
+    assert_eq!(store.audit_head(), None);
     store.commit(&[]).unwrap();
     drop(store);
     assert_eq!(fixture.open().unwrap().audit_head(), Some(head));

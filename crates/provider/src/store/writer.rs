@@ -1,7 +1,9 @@
 //! The writer thread: it commits whatever has queued as one transaction, after the audit entries of that transaction
 //! are on disk.
 
-use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, TrySendError, sync_channel};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -90,6 +92,7 @@ impl std::fmt::Debug for SubmitError {
 pub struct Writer {
     queue: Option<SyncSender<Batch>>,
     thread: Option<JoinHandle<Result<(), WriterError>>>,
+    closing: Arc<AtomicBool>,
 }
 
 impl Writer {
@@ -100,12 +103,13 @@ impl Writer {
         completed: Box<dyn FnMut(Completion) + Send>,
     ) -> Result<Self, WriterError> {
         let (queue, batches) = sync_channel(QUEUE);
-        let worker = Worker { store, audit, completed, batches, closing: false };
+        let closing = Arc::new(AtomicBool::new(false));
+        let worker = Worker { store, audit, completed, batches, closing: Arc::clone(&closing) };
         let thread = std::thread::Builder::new()
             .name("pqc-iiot-writer".into())
             .spawn(move || worker.run())
             .map_err(|_| WriterError::Gone)?;
-        Ok(Self { queue: Some(queue), thread: Some(thread) })
+        Ok(Self { queue: Some(queue), thread: Some(thread), closing })
     }
 
     /// Hands over a batch, waiting for room in the queue (1,024 batches).
@@ -135,6 +139,7 @@ impl Writer {
     }
 
     fn finish(&mut self) -> Result<(), WriterError> {
+        self.closing.store(true, Ordering::Relaxed);
         self.queue = None;
         match self.thread.take() {
             Some(thread) => thread.join().unwrap_or(Err(WriterError::Gone)),
@@ -155,14 +160,14 @@ struct Worker {
     audit: Option<ChainedAuditLogger>,
     completed: Box<dyn FnMut(Completion) + Send>,
     batches: Receiver<Batch>,
-    closing: bool,
+    closing: Arc<AtomicBool>,
 }
 
 impl Worker {
     fn run(mut self) -> Result<(), WriterError> {
-        let mut waiting = Vec::new();
-        while let Some(group) = self.gather(&mut waiting) {
-            if let Err(error) = self.write(group, &mut waiting) {
+        while let Ok(first) = self.batches.recv() {
+            let group = self.gather(first);
+            if let Err(error) = self.write(group) {
                 (self.completed)(Completion::Failed(error.clone()));
                 return Err(error);
             }
@@ -170,45 +175,34 @@ impl Worker {
         Ok(())
     }
 
-    /// Waits for one batch and takes whatever else has queued; `None` once the owner is gone and all is written.
-    fn gather(&mut self, waiting: &mut Vec<Batch>) -> Option<Vec<Batch>> {
-        let mut group = std::mem::take(waiting);
-        if group.is_empty() {
-            group.push(self.batches.recv().ok()?);
-        }
+    /// Takes whatever has queued behind `first`.
+    fn gather(&self, first: Batch) -> Vec<Batch> {
+        let mut group = vec![first];
         let started = Instant::now();
         while group.len() < GROUP && started.elapsed() < GATHER {
-            match self.batches.try_recv() {
-                Ok(batch) => group.push(batch),
-                Err(TryRecvError::Empty) => break,
-                Err(TryRecvError::Disconnected) => {
-                    self.closing = true;
-                    break;
-                }
-            }
+            let Ok(batch) = self.batches.try_recv() else { break };
+            group.push(batch);
         }
-        Some(group)
+        group
     }
 
-    fn write(&mut self, group: Vec<Batch>, waiting: &mut Vec<Batch>) -> Result<(), WriterError> {
+    fn write(&mut self, group: Vec<Batch>) -> Result<(), WriterError> {
         let mut last = 0;
         let mut changes = Vec::new();
-        let mut events = Vec::new();
         for batch in group {
             last = batch.seq;
             changes.extend(batch.changes);
-            events.extend(batch.events.into_iter().map(|event| (batch.time, event)));
+            self.append(batch.time, batch.events)?;
         }
-        self.append(events)?;
-        self.retry(waiting, Self::sync_audit)?;
-        self.retry(waiting, |worker| worker.store.commit(&changes).map_err(WriterError::from))?;
+        self.retry(Self::sync_audit)?;
+        self.retry(|worker| worker.store.commit(&changes).map_err(WriterError::from))?;
         (self.completed)(Completion::Durable(last));
         Ok(())
     }
 
-    fn append(&mut self, events: Vec<(UnixTime, AuditEvent)>) -> Result<(), WriterError> {
+    fn append(&mut self, time: UnixTime, events: Vec<AuditEvent>) -> Result<(), WriterError> {
         let Some(audit) = &mut self.audit else { return Ok(()) };
-        for (time, event) in events {
+        for event in events {
             audit.append(time, event)?;
         }
         Ok(())
@@ -222,15 +216,11 @@ impl Worker {
     }
 
     /// Tries again while the disk is full and the owner is there.
-    fn retry(
-        &mut self,
-        waiting: &mut Vec<Batch>,
-        mut step: impl FnMut(&mut Self) -> Result<(), WriterError>,
-    ) -> Result<(), WriterError> {
+    fn retry(&mut self, step: impl Fn(&mut Self) -> Result<(), WriterError>) -> Result<(), WriterError> {
         let mut told = false;
         loop {
             let error = match step(self) {
-                Err(error) if error.disk_full() && !self.closing => error,
+                Err(error) if error.disk_full() && !self.closing.load(Ordering::Relaxed) => error,
                 result => return result,
             };
             if !told {
@@ -238,14 +228,6 @@ impl Worker {
                 (self.completed)(Completion::Waiting(error));
             }
             std::thread::sleep(RETRY);
-            // Only to learn whether the owner is gone; at most one more group waits outside the queue.
-            while waiting.len() < GROUP && !self.closing {
-                match self.batches.try_recv() {
-                    Ok(batch) => waiting.push(batch),
-                    Err(TryRecvError::Empty) => break,
-                    Err(TryRecvError::Disconnected) => self.closing = true,
-                }
-            }
         }
     }
 }

@@ -130,7 +130,10 @@ fn a_disk_still_full_at_shutdown_is_an_error() {
         shared.fail(StoreError::DiskFull);
     }
     let (writer, completions) = spawn(shared.clone(), None);
-    writer.submit(1, UnixTime(0), put(1), vec![]).unwrap();
+    // More than one group waits: closing must still be noticed.
+    for seq in 1..=QUEUE as u64 / 2 {
+        writer.submit(seq, UnixTime(0), put(seq), vec![]).unwrap();
+    }
     assert!(matches!(completions.recv(), Ok(Completion::Waiting(_))));
     assert_eq!(writer.shutdown(), Err(StoreError::DiskFull.into()));
     assert_eq!(completions.iter().last(), Some(Completion::Failed(StoreError::DiskFull.into())));
