@@ -1,0 +1,329 @@
+//! A node: a real endpoint, its provider, its store, and everything it said.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
+
+use pqc_iiot_core::audit::{AuditEvent, AuditKind};
+use pqc_iiot_core::crypto::backend::Backend;
+use pqc_iiot_core::endpoint::{
+    Command, DeliveryId, Endpoint, EndpointConfig, Event, Input, Message, OperationId, Output, Publish,
+    RefusalReason, SendFailure, StartError, Status, Ticket,
+};
+use pqc_iiot_core::envelope::Content;
+use pqc_iiot_core::ids::{PeerId, StreamId};
+use pqc_iiot_core::provider::{ProviderFailure, ProviderRequest, ProviderResponse};
+use pqc_iiot_core::store::{Change, RecordKind};
+use pqc_iiot_core::time::Monotonic;
+use pqc_iiot_core::topic::Topic;
+use pqc_iiot_provider::SecurityProvider;
+use pqc_iiot_provider::random::SeededRandom;
+use pqc_iiot_provider::store::{MemoryStore, Store};
+
+use crate::broker::Packet;
+use crate::clock::SimClock;
+use crate::identity::Identity;
+use crate::peer;
+
+pub(crate) enum ToBroker {
+    Publish(Packet),
+    Subscribe(String),
+    Refetch(String),
+    Acknowledge(DeliveryId),
+}
+
+/// An endpoint with its surroundings.
+pub struct Node {
+    identity: Identity,
+    config: EndpointConfig,
+    backend: Backend,
+    clock: SimClock,
+    seed: u64,
+    starts: u64,
+    store: MemoryStore,
+    endpoint: Endpoint,
+    pub(crate) online: bool,
+    timeout: Option<Monotonic>,
+    hold_persists: bool,
+    held_persists: VecDeque<(u64, Vec<Change>, Vec<AuditEvent>)>,
+    hold_provider: bool,
+    held_requests: VecDeque<(OperationId, ProviderRequest)>,
+    pub(crate) outbox: VecDeque<ToBroker>,
+    tickets: u64,
+    events: Vec<Event>,
+    audit: Vec<AuditEvent>,
+    provider_calls: u64,
+}
+
+/// The durable state of a node, to be compared. The time floor is left out: it moves by itself.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Snapshot(BTreeMap<(RecordKind, Vec<u8>), Vec<u8>>);
+
+impl fmt::Debug for Snapshot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let hash = |bytes: &[u8]| bytes.iter().fold(7u32, |hash, b| hash.wrapping_mul(31) ^ u32::from(*b));
+        let rows = self.0.iter().map(|((kind, key), value)| (*kind, hash(key), hash(value)));
+        f.debug_list().entries(rows).finish()
+    }
+}
+
+impl Node {
+    pub(crate) fn start(
+        identity: Identity,
+        config: EndpointConfig,
+        backend: Backend,
+        clock: SimClock,
+        seed: u64,
+        mut store: MemoryStore,
+    ) -> Result<Self, StartError> {
+        let endpoint = endpoint(&config, backend, seed, &mut store, &clock)?;
+        let mut node = Self {
+            identity,
+            config,
+            backend,
+            clock,
+            seed,
+            starts: 1,
+            store,
+            endpoint,
+            online: false,
+            timeout: None,
+            hold_persists: false,
+            held_persists: VecDeque::new(),
+            hold_provider: false,
+            held_requests: VecDeque::new(),
+            outbox: VecDeque::new(),
+            tickets: 0,
+            events: Vec::new(),
+            audit: Vec::new(),
+            provider_calls: 0,
+        };
+        node.drain();
+        Ok(node)
+    }
+
+    /// Loses everything that is not durable and starts again from the store. The caller connects it.
+    pub(crate) fn restart(&mut self) -> Result<(), StartError> {
+        self.held_persists.clear();
+        self.held_requests.clear();
+        self.outbox.clear();
+        self.timeout = None;
+        self.online = false;
+        self.starts += 1;
+        let seed = self.seed.wrapping_add(self.starts);
+        self.endpoint = endpoint(&self.config, self.backend, seed, &mut self.store, &self.clock)?;
+        self.drain();
+        Ok(())
+    }
+
+    /// Feeds one input and does everything that follows from it, except what is held.
+    pub fn input(&mut self, input: Input) {
+        self.endpoint.handle(self.clock.now(), input);
+        self.drain();
+    }
+
+    fn drain(&mut self) {
+        while let Some(output) = self.endpoint.poll_output() {
+            match output {
+                Output::Persist { seq, changes, audit } => {
+                    self.held_persists.push_back((seq, changes, audit));
+                    self.persist();
+                }
+                Output::Provider(id, request) => {
+                    self.provider_calls += 1;
+                    self.held_requests.push_back((id, request));
+                    self.execute();
+                }
+                Output::Transmit(transmit) => self.outbox.push_back(ToBroker::Publish(Packet {
+                    topic: transmit.topic,
+                    payload: transmit.payload,
+                    retain: transmit.retain,
+                })),
+                Output::Subscribe(filter) => self.outbox.push_back(ToBroker::Subscribe(filter)),
+                Output::Refetch(filter) => self.outbox.push_back(ToBroker::Refetch(filter)),
+                Output::Acknowledge(id) => self.outbox.push_back(ToBroker::Acknowledge(id)),
+                Output::Event(event) => self.events.push(event),
+                Output::Timeout(at) => self.timeout = Some(at),
+                _ => panic!("an output that the simulation does not know"),
+            }
+        }
+    }
+
+    fn persist(&mut self) {
+        while !self.hold_persists
+            && let Some((seq, changes, audit)) = self.held_persists.pop_front()
+        {
+            self.audit.extend(audit);
+            self.store.commit(&changes).expect("the memory store has room");
+            self.endpoint.handle(self.clock.now(), Input::Persisted(seq));
+        }
+    }
+
+    fn execute(&mut self) {
+        while !self.hold_provider
+            && let Some((id, request)) = self.held_requests.pop_front()
+        {
+            let result: Result<ProviderResponse, ProviderFailure> = self.identity.provider().execute(request);
+            self.endpoint.handle(self.clock.now(), Input::Provided(id, result));
+        }
+    }
+
+    /// From now on nothing becomes durable, until called with `false`.
+    pub fn hold_persists(&mut self, hold: bool) {
+        self.hold_persists = hold;
+        self.persist();
+        self.drain();
+    }
+
+    /// From now on the provider does not answer, until called with `false`.
+    pub fn hold_provider(&mut self, hold: bool) {
+        self.hold_provider = hold;
+        self.execute();
+        self.drain();
+    }
+
+    pub(crate) fn due(&self) -> Option<Monotonic> {
+        self.timeout
+    }
+
+    pub(crate) fn fire(&mut self) {
+        self.timeout = None;
+        self.input(Input::Timeout);
+    }
+
+    /// Its name.
+    pub fn id(&self) -> &PeerId {
+        &self.identity.peer
+    }
+
+    /// Its keys: a clone is a stolen copy.
+    pub fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    /// Gives the endpoint another certificate for the same keys; in force from the next restart.
+    pub fn install_certificate(&mut self, certificate: Vec<u8>) {
+        self.identity.certificate.clone_from(&certificate);
+        self.config.certificate = certificate;
+    }
+
+    /// Follows a peer.
+    pub fn add_peer(&mut self, id: &str) {
+        self.input(Input::Command(Command::AddPeer(peer(id))));
+    }
+
+    /// Publishes telemetry on stream 0.
+    pub fn publish(&mut self, to: &str, topic: &str, payload: impl Into<Vec<u8>>) -> Ticket {
+        self.publish_content(to, topic, Content::telemetry(payload))
+    }
+
+    /// Publishes any content on stream 0.
+    pub fn publish_content(&mut self, to: &str, topic: &str, content: Content) -> Ticket {
+        self.tickets += 1;
+        let ticket = Ticket(self.tickets);
+        let topic = Topic::new(topic).expect("a valid topic");
+        let publish = Publish { ticket, peer: peer(to), topic, stream: StreamId::default(), content };
+        self.input(Input::Command(Command::Publish(publish)));
+        ticket
+    }
+
+    /// Every message delivered to the application so far.
+    pub fn inbox(&self) -> Vec<&Message> {
+        let messages = self.events.iter().filter_map(|event| match event {
+            Event::Message(message) => Some(message),
+            _ => None,
+        });
+        messages.collect()
+    }
+
+    /// The payloads of [`Node::inbox`], as text.
+    pub fn received(&self) -> Vec<String> {
+        let text = |message: &&Message| String::from_utf8_lossy(&message.content.payload).into_owned();
+        self.inbox().iter().map(text).collect()
+    }
+
+    /// How often this was refused, over all starts.
+    pub fn refused(&self, reason: RefusalReason) -> usize {
+        let of = |event: &&Event| matches!(event, Event::Refused { reason: why, .. } if *why == reason);
+        self.events.iter().filter(of).count()
+    }
+
+    /// All refusals, in order.
+    pub fn refusals(&self) -> Vec<RefusalReason> {
+        let reason = |event: &Event| match event {
+            Event::Refused { reason, .. } => Some(*reason),
+            _ => None,
+        };
+        self.events.iter().filter_map(reason).collect()
+    }
+
+    /// The reason for which a publish failed, if it did.
+    pub fn send_failure(&self, of: Ticket) -> Option<SendFailure> {
+        self.events.iter().find_map(|event| match event {
+            Event::SendFailed { ticket, reason } if *ticket == of => Some(*reason),
+            _ => None,
+        })
+    }
+
+    /// Every event so far, over all starts.
+    pub fn events(&self) -> &[Event] {
+        &self.events
+    }
+
+    /// Whether a peer was ever reported ready.
+    pub fn was_ready(&self, id: &str) -> bool {
+        self.events.iter().any(|event| matches!(event, Event::PeerReady { peer, .. } if peer.as_str() == id))
+    }
+
+    /// Every audit event that became durable.
+    pub fn audit(&self) -> &[AuditEvent] {
+        &self.audit
+    }
+
+    /// How many durable audit events are of this kind.
+    pub fn audited(&self, kind: AuditKind) -> usize {
+        self.audit.iter().filter(|event| event.kind == kind).count()
+    }
+
+    /// How often the provider was asked for anything.
+    pub fn provider_calls(&self) -> u64 {
+        self.provider_calls
+    }
+
+    /// The endpoint's own summary.
+    pub fn status(&self) -> Status {
+        self.endpoint.status()
+    }
+
+    /// The endpoint.
+    pub fn endpoint(&self) -> &Endpoint {
+        &self.endpoint
+    }
+
+    /// Everything durable but the time floor.
+    pub fn snapshot(&mut self) -> Snapshot {
+        let rows = self.store.load().expect("the memory store loads");
+        let rows = rows.into_iter().filter(|row| row.kind != RecordKind::TimeFloor);
+        Snapshot(rows.map(|row| ((row.kind, row.key), row.value)).collect())
+    }
+
+    /// A copy of the disk.
+    pub fn disk(&self) -> MemoryStore {
+        self.store.clone()
+    }
+
+    /// Replaces the disk; in force from the next restart.
+    pub fn replace_disk(&mut self, disk: MemoryStore) {
+        self.store = disk;
+    }
+}
+
+fn endpoint(
+    config: &EndpointConfig,
+    backend: Backend,
+    seed: u64,
+    store: &mut MemoryStore,
+    clock: &SimClock,
+) -> Result<Endpoint, StartError> {
+    let rows = store.load().expect("the memory store loads");
+    Endpoint::new(config.clone(), backend, Box::new(SeededRandom::new(seed)), &rows, clock.now())
+}
