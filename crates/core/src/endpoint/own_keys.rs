@@ -179,11 +179,7 @@ impl Endpoint {
                 Ok(ProviderResponse::Prekey { encapsulation_key, sealed }),
             ) => self.adopt_own_prekey(id, not_after, encapsulation_key, sealed),
             (Pending::SignBundle { bundle, framed, after }, Ok(ProviderResponse::Signature(signature))) => {
-                if bundle.bundle_seq == self.prekeys.bundle_seq {
-                    self.prekeys.bundle = framed.assemble(&signature);
-                    let topic = self.topics.prekeys(&self.config.peer_id);
-                    self.publish_retained(after, topic, self.prekeys.bundle.clone());
-                }
+                self.bundle_signed(&bundle, &framed, after, &signature);
             }
             (Pending::GeneratePrekey { .. }, _) => {
                 self.prekeys.generating = false;
@@ -200,6 +196,22 @@ impl Endpoint {
             }
             _ => {}
         }
+    }
+
+    /// Publishes a signed bundle, unless a newer prekey was made meanwhile.
+    fn bundle_signed(
+        &mut self,
+        bundle: &PrekeyBundle,
+        framed: &ToBeSigned<PrekeyBundle>,
+        after: Durable,
+        signature: &[u8],
+    ) {
+        if bundle.bundle_seq != self.prekeys.bundle_seq {
+            return;
+        }
+        self.prekeys.bundle = framed.assemble(signature);
+        let topic = self.topics.prekeys(&self.config.peer_id);
+        self.publish_retained(after, topic, self.prekeys.bundle.clone());
     }
 
     fn audit(&mut self, kind: AuditKind, detail: &str) {
