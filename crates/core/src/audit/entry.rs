@@ -100,3 +100,84 @@ impl SignedObject for AuditEntry {
 pub(super) fn read_peer(reader: &mut Reader<'_>) -> Result<PeerId, DecodeError> {
     PeerId::new(&reader.text(MAX_PEER_ID)?).map_err(|_| DecodeError::Value)
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+mod tests {
+    use alloc::string::String;
+
+    use proptest::prelude::*;
+
+    use super::super::{SegmentHeader, SignerClass};
+    use super::*;
+    use crate::crypto::suite::SignatureSet;
+
+    fn encoded<T: SignedObject>(object: &T) -> Vec<u8> {
+        let mut writer = Writer::new();
+        object.encode(&mut writer);
+        writer.finish()
+    }
+
+    fn decoded<T: SignedObject>(bytes: &[u8]) -> Result<T, DecodeError> {
+        let mut reader = Reader::new(bytes)?;
+        let object = T::decode(&mut reader)?;
+        reader.finish()?;
+        Ok(object)
+    }
+
+    fn sample(detail: &str, peer: Option<PeerId>, seq: u64, count: u64) -> AuditEntry {
+        AuditEntry {
+            log_id: PeerId::new("gateway").unwrap(),
+            seq,
+            previous: Digest([7; 32]),
+            time: UnixTime(9),
+            event: AuditEvent::new(AuditKind::GrantRefused, peer, detail).with_count(count),
+        }
+    }
+
+    #[test]
+    fn a_header_is_no_entry_and_an_entry_no_header() {
+        let header = SegmentHeader {
+            log_id: PeerId::new("gateway").unwrap(),
+            segment: 1,
+            first_seq: 1,
+            previous: Digest([0; 32]),
+            class: SignerClass::Exportable,
+            set: SignatureSet::Ed25519MlDsa65,
+            public_key: vec![1; 1984],
+            certificate: Some(vec![2; 10]),
+        };
+        assert_eq!(decoded::<SegmentHeader>(&encoded(&header)), Ok(header.clone()));
+        assert!(decoded::<AuditEntry>(&encoded(&header)).is_err());
+        assert!(decoded::<SegmentHeader>(&encoded(&sample("x", None, 1, 1))).is_err());
+        let log_id = &header.log_id;
+        assert_ne!(SegmentHeader::context(&log_id).len(), AuditEntry::context(&log_id).len());
+    }
+
+    #[test]
+    fn the_largest_entry_fits() {
+        let peer = PeerId::from_bytes(&[b'p'; MAX_PEER_ID]).unwrap();
+        let mut entry = sample(&"\n".repeat(1000), Some(peer.clone()), u64::MAX, u64::MAX);
+        entry.log_id = peer;
+        let signatures = SignatureSet::ALL.iter().map(|set| set.signature_len()).max().unwrap();
+        assert!(encoded(&entry).len() + signatures + 256 < MAX_ENTRY);
+    }
+
+    proptest! {
+        #[test]
+        fn entries_round_trip(detail in any::<String>(), named: bool, seq: u64, count: u64) {
+            let entry = sample(&detail, named.then(|| PeerId::new("press-7").unwrap()), seq, count);
+            prop_assert_eq!(decoded::<AuditEntry>(&encoded(&entry)), Ok(entry));
+        }
+
+        #[test]
+        fn a_changed_entry_never_panics(at in 0usize..200, to: u8, cut in 0usize..200) {
+            let mut bytes = encoded(&sample("detail", None, 1, 1));
+            let at = at % bytes.len();
+            bytes[at] = to;
+            bytes.truncate(bytes.len() - cut % bytes.len());
+            let _ = decoded::<AuditEntry>(&bytes);
+            let _ = decoded::<SegmentHeader>(&bytes);
+        }
+    }
+}
