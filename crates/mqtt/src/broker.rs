@@ -10,7 +10,8 @@ use rumqttd::{Broker, Config, ConnectionSettings, RouterConfig, ServerSettings};
 pub const MAX_PAYLOAD: usize = 32 * 1024 * 1024;
 
 /// A running `rumqttd`. It has no way to be shut down: it runs until the process ends, dropping this or not, so
-/// tests that restart a broker run one in a child process. It refuses clients with keep-alive 0.
+/// tests that restart a broker run one in a child process. It refuses clients with keep-alive 0 and client
+/// identifiers that hold `/`, `+`, `#` or `$`; a second attempt with such an identifier ends it.
 #[derive(Debug, Clone, Copy)]
 pub struct EmbeddedBroker {
     v5: SocketAddr,

@@ -11,7 +11,7 @@ use pqc_iiot_mqtt::transport::{
 
 fn tls_options(port: u16, ca: &TestCa) -> TransportOptions {
     let url = format!("mqtts://localhost:{port}");
-    let mut options = TransportOptions::new(url.parse().unwrap(), unique("tls-client"));
+    let mut options = TransportOptions::new(url.parse().unwrap(), unique("tls-client").replace('/', "-"));
     options.tls = Some(TlsOptions { ca_files: vec![ca.ca_file()], ..TlsOptions::default() });
     options.backoff_min = std::time::Duration::from_millis(20);
     options

@@ -182,7 +182,8 @@ impl Transport {
         Link::subscribe(&self.link, filter, qos).await
     }
 
-    /// Ends a subscription; returns once the broker answered or there is no connection to ask on.
+    /// Ends a subscription; returns once the broker answered. Without a connection the subscription is only
+    /// forgotten: a session that the broker kept goes on delivering.
     pub async fn unsubscribe(&self, filter: &str) {
         self.link.unsubscribe(filter).await;
     }

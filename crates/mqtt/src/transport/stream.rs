@@ -117,3 +117,44 @@ impl AsyncWrite for FilteredStream {
         Pin::new(&mut self.socket).poll_shutdown(cx)
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::*;
+    use crate::transport::filter::Marker;
+    use crate::transport::options::ProtocolVersion;
+
+    #[tokio::test]
+    async fn with_no_room_messages_wait_and_pings_are_answered() {
+        let (mut broker, socket) = tokio::io::duplex(1024);
+        let gate = Arc::new(Gate::new(1));
+        let filter = Filter::new(ProtocolVersion::V311, 4096, Marker::new([0; 16]));
+        let mut stream = FilteredStream::new(Box::new(socket), filter, Arc::clone(&gate));
+        let messages = [[0x30, 4, 0, 1, b't', b'1'], [0x30, 4, 0, 1, b't', b'2']];
+        broker.write_all(&messages.concat()).await.unwrap();
+
+        let mut packet = [0; 6];
+        stream.read_exact(&mut packet).await.unwrap();
+        assert_eq!(packet, messages[0]);
+        gate.decoded();
+
+        let mut answer = [0; 2];
+        stream.read_exact(&mut answer).await.unwrap();
+        assert_eq!(answer, PINGRESP);
+        // Writing is not held up.
+        stream.write_all(&[0xc0, 0]).await.unwrap();
+        broker.read_exact(&mut answer).await.unwrap();
+        assert_eq!(answer, [0xc0, 0]);
+
+        let reading = tokio::spawn(async move {
+            stream.read_exact(&mut packet).await.unwrap();
+            packet
+        });
+        tokio::task::yield_now().await;
+        gate.taken();
+        assert_eq!(reading.await.unwrap(), messages[1]);
+    }
+}

@@ -56,7 +56,8 @@ pub fn unique(name: &str) -> String {
 }
 
 pub fn options(broker: &Broker, version: ProtocolVersion) -> TransportOptions {
-    let mut options = TransportOptions::new(broker.url(version).parse().unwrap(), unique("client"));
+    let mut options =
+        TransportOptions::new(broker.url(version).parse().unwrap(), unique("client").replace('/', "-"));
     options.version = version;
     options.backoff_min = Duration::from_millis(20);
     options.backoff_max = Duration::from_millis(200);

@@ -47,12 +47,14 @@ pub(super) enum Client {
 }
 
 /// Drives the library.
+#[expect(clippy::large_enum_variant, reason = "one per transport")]
 pub(super) enum EventLoop {
     V5(v5::EventLoop),
     V311(v311::EventLoop),
 }
 
 /// What the library reports.
+#[expect(clippy::large_enum_variant, reason = "moved once, and most often a message")]
 pub(super) enum Polled {
     Connected {
         session_present: bool,
