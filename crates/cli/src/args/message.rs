@@ -1,0 +1,109 @@
+//! `pqc-iiot pub` and `pqc-iiot sub`.
+
+use std::path::PathBuf;
+
+use clap::{ArgGroup, Args};
+use pqc_iiot_core::ids::{PeerId, StreamId};
+use pqc_iiot_core::topic::{Topic, TopicFilter};
+
+use super::common::{ConnectionArgs, UnlockArgs, broker_url};
+
+/// Send sealed messages to a peer.
+#[derive(Debug, Args)]
+#[command(
+    group = ArgGroup::new("source").args(["message", "file", "stdin_lines"]).required(true).multiple(true),
+    after_help = "\
+Examples:
+  pqc-iiot pub --dir press-7 --broker mqtt://localhost --to gateway -t plant/temp -m 21.5
+  pqc-iiot pub --dir press-7 --broker mqtts://broker.example --tls-ca ca.pem --to gateway -t plant/log -l < log.txt
+  pqc-iiot pub --dir press-7 --broker mqtt://localhost --to gateway -t plant/rows -l -f rows.csv
+
+Waits until the broker has taken every message. The peer must be online, or have been, so that its keys are known: its
+announcement and prekeys are retained on the broker."
+)]
+pub(crate) struct PubArgs {
+    #[command(flatten)]
+    pub(crate) client: ClientArgs,
+    /// The peer it is sealed to
+    #[arg(long, value_name = "PEER", value_parser = PeerId::new)]
+    pub(crate) to: PeerId,
+    /// The topic
+    #[arg(short, long, value_name = "TOPIC", value_parser = Topic::new)]
+    pub(crate) topic: Topic,
+    /// The message
+    #[arg(short, long, value_name = "TEXT", conflicts_with_all = ["file", "stdin_lines"])]
+    pub(crate) message: Option<String>,
+    /// Send this file's content as one message, at most what the peers' limits allow (256 KiB by default)
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) file: Option<PathBuf>,
+    /// Send each line of standard input (or of --file) as one message
+    #[arg(short = 'l', long)]
+    pub(crate) stdin_lines: bool,
+    /// MIME type of the content, sealed with it
+    #[arg(long, value_name = "TYPE")]
+    pub(crate) content_type: Option<String>,
+    /// Independent message stream, 0 to 7
+    #[arg(long, value_name = "N", default_value = "0", value_parser = stream)]
+    pub(crate) stream: StreamId,
+    /// Give up when a message was not taken within this time
+    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = humantime::parse_duration)]
+    pub(crate) timeout: std::time::Duration,
+}
+
+/// Receive sealed messages from peers.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  pqc-iiot sub --dir gateway --broker mqtt://localhost --from press-7 -t 'plant/#' -v
+  pqc-iiot sub --dir gateway --broker mqtt://localhost --from press-7 --from press-8 -t 'plant/+/temp' -C 10 --json
+
+Prints only what a named peer signed, sealed to this identity, for its topic, once. Everything else is refused, counted and
+recorded in the audit log. Ends with Ctrl-C.")]
+pub(crate) struct SubArgs {
+    #[command(flatten)]
+    pub(crate) client: ClientArgs,
+    /// A peer to trust messages from, once its announcement verifies; repeatable
+    #[arg(long, value_name = "PEER", required = true, value_parser = PeerId::new)]
+    pub(crate) from: Vec<PeerId>,
+    /// A topic filter; repeatable
+    #[arg(short, long = "topic", value_name = "FILTER", required = true, value_parser = TopicFilter::new)]
+    pub(crate) topics: Vec<TopicFilter>,
+    /// Stop after this many messages
+    #[arg(short = 'C', short_alias = 'c', long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) count: Option<u64>,
+    /// Stop when no message came for this long
+    #[arg(short = 'W', long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    pub(crate) timeout: Option<std::time::Duration>,
+    /// Print sender and topic before each message
+    #[arg(short, long)]
+    pub(crate) verbose: bool,
+    /// Keep the broker's session: what arrives while this command does not run, for at most a day, is delivered
+    /// at its next start
+    #[arg(long)]
+    pub(crate) keep_session: bool,
+    /// Print no newline after each message
+    #[arg(short = 'N', long)]
+    pub(crate) no_newline: bool,
+    /// Also say, on standard error, what was refused and why
+    #[arg(long)]
+    pub(crate) refusals: bool,
+}
+
+/// An identity and its broker.
+#[derive(Debug, Args)]
+pub(crate) struct ClientArgs {
+    /// The identity's data directory
+    #[arg(long, value_name = "DIR", env = "PQC_IIOT_DIR")]
+    pub(crate) dir: Option<PathBuf>,
+    /// The broker: mqtt://HOST[:PORT], or mqtts:// with TLS 1.3
+    #[arg(long, value_name = "URL", env = "PQC_IIOT_BROKER", value_parser = broker_url)]
+    pub(crate) broker: Option<String>,
+    #[command(flatten)]
+    pub(crate) unlock: UnlockArgs,
+    #[command(flatten)]
+    pub(crate) connection: ConnectionArgs,
+}
+
+fn stream(text: &str) -> Result<StreamId, String> {
+    text.parse().ok().and_then(StreamId::new).ok_or_else(|| "use 0 to 7".into())
+}

@@ -1,0 +1,64 @@
+//! What each command does.
+
+mod audit;
+mod ca;
+mod certificate;
+mod client;
+mod completions;
+mod config;
+mod control;
+mod device;
+mod doctor;
+mod identity;
+mod publish;
+mod status;
+mod subscribe;
+mod trust;
+
+use std::path::PathBuf;
+
+use pqc_iiot_core::crypto::suite::Kem;
+
+use crate::args::Command;
+use crate::config::Config;
+use crate::error::{CliError, ErrorKind, Result};
+use crate::output::Output;
+
+/// What every command is given besides its own options.
+pub(crate) struct Context {
+    pub(crate) output: Output,
+    pub(crate) config: Config,
+    pub(crate) config_file: Option<PathBuf>,
+}
+
+/// Runs one command.
+pub(crate) fn run(command: Command, context: &Context) -> Result<()> {
+    match command {
+        Command::Ca(command) => ca::run(command, context),
+        Command::Device(command) => device::run(command, context),
+        Command::Pub(args) => publish::run(&args, context),
+        Command::Sub(args) => subscribe::run(&args, context),
+        Command::Audit(command) => audit::run(command, context),
+        Command::Status(args) => status::run(&args, context),
+        Command::Doctor(args) => doctor::run(&args, context),
+        Command::Config(command) => config::run(command, context),
+        Command::Completions { shell } => completions::run(shell, context),
+    }
+}
+
+/// The runtime of a command that talks to a broker.
+fn runtime() -> Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| CliError::new(ErrorKind::Failed, "cannot start the runtime").because(error))
+}
+
+/// The name of a mechanism on the command line.
+fn kem_name(kem: Kem) -> &'static str {
+    match kem {
+        Kem::XWing => "x-wing",
+        Kem::MlKem1024 => "ml-kem-1024",
+        _ => "unknown",
+    }
+}

@@ -1,0 +1,311 @@
+//! `pqc-iiot pub`.
+
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::path::Path;
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressStyle};
+use pqc_iiot_core::endpoint::{Event, SendFailure};
+use pqc_iiot_core::envelope::{Content, MAX_PROPERTY};
+use pqc_iiot_core::ids::PeerId;
+use pqc_iiot_core::limits::Limits;
+use pqc_iiot_mqtt::client::{ClientEvent, Delivery, Events, PublishError, SecureMqttClient};
+use serde::Serialize;
+use tokio::sync::{mpsc, watch};
+
+use super::Context;
+use super::client::{self, Client};
+use crate::args::PubArgs;
+use crate::error::{CliError, ErrorKind, Result};
+use crate::files;
+use crate::output::Report;
+
+/// Messages sealed and not yet taken by the broker.
+const WINDOW: usize = 32;
+/// Lines read ahead.
+const READ_AHEAD: usize = 64;
+/// How long the broker keeps the session of `pub` after it ended: long enough for a reconnect.
+const SESSION_EXPIRY_SECS: u32 = 300;
+
+#[derive(Serialize)]
+struct Sent {
+    sent: u64,
+    peer: String,
+    topic: String,
+}
+
+impl Report for Sent {
+    fn human(&self, _: &mut dyn Write) -> io::Result<()> {
+        // As quiet as its model.
+        Ok(())
+    }
+}
+
+pub(super) fn run(args: &PubArgs, context: &Context) -> Result<()> {
+    if args.content_type.as_ref().is_some_and(|text| text.len() > MAX_PROPERTY) {
+        return Err(CliError::new(
+            ErrorKind::Usage,
+            format!("--content-type has more than {MAX_PROPERTY} bytes"),
+        ));
+    }
+    let source = Source::open(args)?;
+    let prepared = client::prepare(&args.client, context, ".pub", |options| {
+        options.session_expiry_secs = SESSION_EXPIRY_SECS;
+    })?;
+    super::runtime()?.block_on(async {
+        let mut client = prepared.start().await?;
+        let handle = client.handle.clone();
+        let result = tokio::select! {
+            result = send(&mut client, source, args, context) => result,
+            () = client::interrupted() => {
+                Err(CliError::new(ErrorKind::Interrupted, "interrupted").because("not every message was taken"))
+            }
+        };
+        // Writes down counters and log before the process ends, whatever happened.
+        handle.shutdown().await;
+        let sent = result?;
+        context.output.report(&Sent {
+            sent,
+            peer: args.to.as_str().to_owned(),
+            topic: args.topic.as_str().to_owned(),
+        })
+    })
+}
+
+/// Where messages come from, opened before anything is connected.
+enum Source {
+    One(Vec<u8>),
+    Lines { input: Box<dyn Read + Send>, bytes: Option<u64> },
+}
+
+impl Source {
+    fn open(args: &PubArgs) -> Result<Self> {
+        let limit = Limits::default().message;
+        let cannot = |path: &Path, error: io::Error| {
+            CliError::new(ErrorKind::Failed, format!("cannot read {}", path.display())).because(error)
+        };
+        match (&args.message, &args.file) {
+            (Some(text), _) => Ok(Self::One(text.clone().into_bytes())),
+            (None, Some(path)) if args.stdin_lines => {
+                let file = File::open(path).map_err(|error| cannot(path, error))?;
+                let bytes = file.metadata().ok().map(|metadata| metadata.len());
+                Ok(Self::Lines { input: Box::new(file), bytes })
+            }
+            (None, Some(path)) => files::read(path, limit, "message", ErrorKind::Failed).map(Self::One).map_err(
+                |error| error.fix("send a long file line by line with -l, or in parts: one message holds at most 256 KiB"),
+            ),
+            (None, None) => Ok(Self::Lines { input: Box::new(io::stdin()), bytes: None }),
+        }
+    }
+}
+
+async fn send(client: &mut Client, source: Source, args: &PubArgs, context: &Context) -> Result<u64> {
+    client.connected().await?;
+    let peer = &args.to;
+    client.handle.add_peer(peer.clone()).await.map_err(|error| publish_error(peer, error))?;
+    ready(&mut client.events, peer, args.timeout).await?;
+
+    // Somebody must take events while messages go out, and learn when they can no longer go out.
+    let (ended, mut watcher) = watch::channel(());
+    let Client { handle, events, .. } = client;
+    let mut sender =
+        Sender { handle, args, waiting: VecDeque::new(), sent: 0, progress: ProgressBar::hidden() };
+    let sending = async {
+        match source {
+            Source::One(payload) => sender.queue(payload).await?,
+            Source::Lines { input, bytes } => sender.lines(input, bytes, context).await?,
+        }
+        sender.finish().await
+    };
+    let watching = async {
+        let result = watch_events(events, peer).await;
+        drop(ended);
+        result
+    };
+    tokio::select! {
+        result = sending => result,
+        result = watching => result.map(|()| 0),
+        // Never: the sender lives in `watching`.
+        Ok(()) = watcher.changed() => Ok(0),
+    }
+}
+
+/// Waits until the peer can be sent to.
+async fn ready(events: &mut Events, peer: &PeerId, patience: Duration) -> Result<()> {
+    let mut refused = None;
+    let waiting = tokio::time::timeout(patience, async {
+        while let Some(event) = events.recv().await {
+            client::fatal(&event)?;
+            match event {
+                ClientEvent::Protocol(Event::PeerReady { peer: ready, .. }) if ready == *peer => {
+                    return Ok(());
+                }
+                ClientEvent::Protocol(Event::PeerLost { peer: lost, reason }) if lost == *peer => {
+                    return Err(client::lost(peer, reason));
+                }
+                ClientEvent::Protocol(Event::Refused { reason, peer: Some(from) }) if from == *peer => {
+                    refused = Some(reason);
+                }
+                _ => {}
+            }
+        }
+        Err(CliError::new(ErrorKind::Failed, "the client ended"))
+    });
+    if let Ok(result) = waiting.await {
+        return result;
+    }
+    let what = format!("nothing can be sealed to {peer}");
+    Err(match refused {
+        Some(reason) => CliError::new(ErrorKind::Refused, what)
+            .because(format!("its announcement was refused: {}", reason.name()))
+            .fix(format!("see that {peer} holds a valid certificate of this identity's authority")),
+        None => CliError::new(ErrorKind::Failed, what)
+            .because(format!(
+                "no announcement and prekey of {peer} came within {}",
+                humantime::format_duration(patience)
+            ))
+            .fix(format!("start {peer} on this broker once, for instance with `pqc-iiot sub`; check the spelling and --prefix")),
+    })
+}
+
+/// Ends with an error when nothing more can be sent.
+async fn watch_events(events: &mut Events, peer: &PeerId) -> Result<()> {
+    while let Some(event) = events.recv().await {
+        client::fatal(&event)?;
+        if let ClientEvent::Protocol(Event::PeerLost { peer: lost, reason }) = event
+            && lost == *peer
+        {
+            return Err(client::lost(peer, reason));
+        }
+    }
+    Err(CliError::new(ErrorKind::Failed, "the client ended"))
+}
+
+struct Sender<'a> {
+    handle: &'a SecureMqttClient,
+    args: &'a PubArgs,
+    waiting: VecDeque<Delivery>,
+    sent: u64,
+    progress: ProgressBar,
+}
+
+impl Sender<'_> {
+    /// Queues one message, after waiting for room in the window.
+    async fn queue(&mut self, payload: Vec<u8>) -> Result<()> {
+        let PubArgs { to, topic, stream, content_type, .. } = self.args;
+        let content = Content { content_type: content_type.clone(), ..Content::telemetry(payload) };
+        if self.waiting.len() >= WINDOW {
+            self.await_oldest().await?;
+        }
+        let queued = self.handle.queue_encrypted(topic, to, *stream, content);
+        self.waiting.push_back(queued.await.map_err(|error| publish_error(to, error))?);
+        Ok(())
+    }
+
+    async fn await_oldest(&mut self) -> Result<()> {
+        let Some(delivery) = self.waiting.pop_front() else { return Ok(()) };
+        let taken = tokio::time::timeout(self.args.timeout, delivery).await.map_err(|_| {
+            CliError::new(ErrorKind::Broker, "the broker did not take a message in time")
+                .because(format!("{} messages were taken before", self.sent))
+                .fix("check the broker, or give it longer with --timeout")
+        })?;
+        taken.map_err(|error| publish_error(&self.args.to, error))?;
+        self.sent += 1;
+        Ok(())
+    }
+
+    async fn finish(&mut self) -> Result<u64> {
+        while !self.waiting.is_empty() {
+            self.await_oldest().await?;
+        }
+        self.progress.finish_and_clear();
+        Ok(self.sent)
+    }
+
+    async fn lines(
+        &mut self,
+        input: Box<dyn Read + Send>,
+        bytes: Option<u64>,
+        context: &Context,
+    ) -> Result<()> {
+        if let Some(bytes) = bytes.filter(|_| context.output.shows_progress()) {
+            self.progress = progress_bar(bytes);
+        }
+        let (lines, mut incoming) = mpsc::channel(READ_AHEAD);
+        // Standard input cannot be waited for otherwise; the thread ends with its input or with the process.
+        std::thread::spawn(move || read_lines(input, &lines));
+        while let Some(line) = incoming.recv().await {
+            let Line { content, bytes } = line?;
+            self.queue(content).await?;
+            self.progress.inc(bytes);
+        }
+        Ok(())
+    }
+}
+
+fn progress_bar(bytes: u64) -> ProgressBar {
+    let bar = ProgressBar::new(bytes);
+    let template = "{bar:40} {bytes}/{total_bytes} {bytes_per_sec} {eta}";
+    match ProgressStyle::with_template(template) {
+        Ok(style) => bar.with_style(style),
+        Err(_) => bar,
+    }
+}
+
+struct Line {
+    content: Vec<u8>,
+    /// With its line break.
+    bytes: u64,
+}
+
+/// Reads lines in bounded memory and hands them over until nobody wants more.
+fn read_lines(input: Box<dyn Read + Send>, lines: &mpsc::Sender<Result<Line>>) {
+    let limit = Limits::default().message as u64 + 2;
+    let mut reader = BufReader::new(input);
+    loop {
+        let mut content = Vec::new();
+        let line = match (&mut reader).take(limit).read_until(b'\n', &mut content) {
+            Ok(0) => return,
+            Ok(read) if read as u64 == limit && content.last() != Some(&b'\n') => {
+                Err(CliError::new(ErrorKind::Failed, "a line is longer than a message may be")
+                    .because("one message holds at most 256 KiB"))
+            }
+            Ok(read) => {
+                if content.last() == Some(&b'\n') {
+                    content.pop();
+                }
+                Ok(Line { content, bytes: read as u64 })
+            }
+            Err(error) => Err(CliError::new(ErrorKind::Failed, "cannot read the input").because(error)),
+        };
+        let failed = line.is_err();
+        if lines.blocking_send(line).is_err() || failed {
+            return;
+        }
+    }
+}
+
+fn publish_error(peer: &PeerId, error: PublishError) -> CliError {
+    let what = format!("the message to {peer} was not sent");
+    match error {
+        PublishError::Refused(SendFailure::NoGrant) => CliError::new(ErrorKind::Refused, what)
+            .because(SendFailure::NoGrant)
+            .fix("let the authority issue certificates with --grant 'publish:TOPIC' here and --grant 'subscribe:TOPIC' there"),
+        PublishError::Refused(failure @ (SendFailure::Revoked | SendFailure::Expired)) => {
+            CliError::new(ErrorKind::Refused, what).because(failure).fix("see `pqc-iiot status`")
+        }
+        PublishError::Refused(SendFailure::ControlTopic) => CliError::new(ErrorKind::Usage, what)
+            .because(SendFailure::ControlTopic)
+            .fix("choose a topic outside the control prefix"),
+        PublishError::Refused(failure @ SendFailure::TooLarge) => {
+            CliError::new(ErrorKind::Failed, what).because(failure).fix("send it in parts of at most 256 KiB")
+        }
+        PublishError::Refused(failure) => CliError::new(ErrorKind::Refused, what).because(failure),
+        PublishError::Transport(error) => CliError::new(ErrorKind::Broker, what)
+            .because(error)
+            .fix("check the broker's log and its access control list"),
+        error => CliError::new(ErrorKind::Failed, what).because(error),
+    }
+}

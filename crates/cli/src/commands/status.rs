@@ -1,0 +1,144 @@
+//! `pqc-iiot status`: what the store says while no client runs.
+
+use std::io::{self, Write};
+
+use pqc_iiot_core::codec::{DecodeError, Reader};
+use pqc_iiot_core::control::revocation::{MAX_ENTRIES, RevocationState};
+use pqc_iiot_core::ids::{Fingerprint, PeerId};
+use pqc_iiot_core::store::{RecordKind, Row};
+use pqc_iiot_core::time::UnixTime;
+use pqc_iiot_provider::store::Store;
+use serde::Serialize;
+
+use super::{Context, identity};
+use crate::args::StatusArgs;
+use crate::error::{CliError, ErrorKind, Result};
+use crate::keeper::{open_store, store_error};
+use crate::output::{Report, columns, table};
+use crate::time::rfc3339;
+
+#[derive(Serialize)]
+struct Status {
+    peer: String,
+    anchors_version: Option<u64>,
+    revocation_seq: u64,
+    revoked: usize,
+    revocations_behind: bool,
+    time_floor: Option<String>,
+    store_commits: u64,
+    store_rows: usize,
+    send_counters: usize,
+    replay_windows: usize,
+    own_prekeys: usize,
+    audit_head: Option<String>,
+    peers: Vec<PeerRow>,
+}
+
+#[derive(Serialize)]
+struct PeerRow {
+    peer: String,
+    key_epoch: u64,
+    key_id: String,
+    prekey_bundle: u64,
+    state: &'static str,
+}
+
+impl Report for Status {
+    fn human(&self, out: &mut dyn Write) -> io::Result<()> {
+        let unknown = || "none yet".to_owned();
+        let behind = if self.revocations_behind { ", and some are missing" } else { "" };
+        table(
+            out,
+            &[
+                ("peer", self.peer.clone()),
+                (
+                    "anchors",
+                    self.anchors_version.map_or_else(unknown, |version| format!("version {version}")),
+                ),
+                (
+                    "revocations",
+                    format!("{} revoked, sequence {}{behind}", self.revoked, self.revocation_seq),
+                ),
+                ("time floor", self.time_floor.clone().unwrap_or_else(unknown)),
+                ("store", format!("{} rows after {} commits", self.store_rows, self.store_commits)),
+                (
+                    "counters",
+                    format!("{} sending, {} replay windows", self.send_counters, self.replay_windows),
+                ),
+                ("own prekeys", self.own_prekeys.to_string()),
+                ("audit head", self.audit_head.clone().unwrap_or_else(unknown)),
+            ],
+        )?;
+        if self.peers.is_empty() {
+            return writeln!(out, "\nNo peers known yet.");
+        }
+        let cells = |peer: &PeerRow| {
+            vec![
+                peer.peer.clone(),
+                peer.key_epoch.to_string(),
+                peer.key_id.clone(),
+                peer.prekey_bundle.to_string(),
+                peer.state.to_owned(),
+            ]
+        };
+        let rows: Vec<_> = self.peers.iter().map(cells).collect();
+        writeln!(out)?;
+        columns(out, &["PEER", "EPOCH", "KEY ID", "PREKEYS", "STATE"], &rows)
+    }
+}
+
+pub(super) fn run(args: &StatusArgs, context: &Context) -> Result<()> {
+    let dir = identity::directory(args.dir.as_deref(), context)?;
+    let keeper = identity::open(&dir, &args.unlock, context)?;
+    let mut store = open_store(&keeper)?;
+    let rows = store.load().map_err(|error| store_error(&error))?;
+    let damaged = |why: &dyn std::fmt::Display| {
+        CliError::new(ErrorKind::Verification, "a stored record is damaged").because(why)
+    };
+    let revocations = RevocationState::restore(&rows, MAX_ENTRIES).map_err(|error| damaged(&error))?;
+    let peers = rows.iter().filter(|row| row.kind == RecordKind::Peer).map(peer_row);
+    let peers = peers.collect::<Result<_, _>>().map_err(|error: DecodeError| damaged(&error))?;
+    let count = |kind| rows.iter().filter(|row| row.kind == kind).count();
+    let anchors = super::device::pinned_anchors(&keeper)?;
+    context.output.report(&Status {
+        peer: super::device::own_name(&keeper)?.as_str().to_owned(),
+        anchors_version: anchors.map(|anchors| anchors.anchors().version),
+        revocation_seq: revocations.head().seq,
+        revoked: revocations.revoked().len(),
+        revocations_behind: revocations.is_behind(),
+        time_floor: time_floor(&rows).map(rfc3339),
+        store_commits: store.generation(),
+        store_rows: rows.len(),
+        send_counters: count(RecordKind::SendCeiling),
+        replay_windows: count(RecordKind::ReplayWindow),
+        own_prekeys: count(RecordKind::Prekey),
+        audit_head: store.audit_head().map(|head| format!("{}:{}", head.seq, head.hash)),
+        peers,
+    })
+}
+
+/// The durable time floor.
+pub(super) fn time_floor(rows: &[Row]) -> Option<UnixTime> {
+    let row = rows.iter().find(|row| row.kind == RecordKind::TimeFloor)?;
+    Some(UnixTime(u64::from_be_bytes(row.value.as_slice().try_into().ok()?)))
+}
+
+fn peer_row(row: &Row) -> Result<PeerRow, DecodeError> {
+    let peer = PeerId::from_bytes(&row.key).map_err(|_| DecodeError::Value)?;
+    let mut reader = Reader::new(&row.value)?;
+    reader.array_of(7)?;
+    let key_epoch = reader.uint()?;
+    let identity = Fingerprint(reader.bytes_of()?);
+    reader.uint()?;
+    reader.bytes()?;
+    let prekey_bundle = reader.uint()?;
+    reader.bytes()?;
+    let revoked = reader.bool()?;
+    Ok(PeerRow {
+        peer: peer.as_str().to_owned(),
+        key_epoch,
+        key_id: identity.key_id().to_string(),
+        prekey_bundle,
+        state: if revoked { "revoked" } else { "pinned" },
+    })
+}

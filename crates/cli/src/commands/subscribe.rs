@@ -1,0 +1,232 @@
+//! `pqc-iiot sub`.
+
+use std::io::{self, IsTerminal, Write};
+
+use pqc_iiot_core::endpoint::{Event, Message};
+use pqc_iiot_mqtt::client::{ClientEvent, Events};
+use serde::Serialize;
+use tokio::time::Instant;
+
+use super::Context;
+use super::certificate::hex;
+use super::client::{self, Client};
+use crate::args::SubArgs;
+use crate::error::{CliError, ErrorKind, Result};
+use crate::output::{Report, harmless};
+
+/// One message for programs.
+#[derive(Serialize)]
+struct Received<'a> {
+    peer: &'a str,
+    topic: &'a str,
+    stream: u8,
+    sequence: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    content_type: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    payload: Option<&'a str>,
+    /// Instead of `payload` where it is not UTF-8.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    payload_hex: Option<String>,
+}
+
+impl Report for Received<'_> {
+    fn human(&self, _: &mut dyn Write) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+pub(super) fn run(args: &SubArgs, context: &Context) -> Result<()> {
+    let prepared = client::prepare(&args.client, context, "", |options| {
+        options.clean_start = !args.keep_session;
+    })?;
+    super::runtime()?.block_on(async {
+        let mut client = prepared.start().await?;
+        let handle = client.handle.clone();
+        let result = tokio::select! {
+            result = receive(&mut client, args, context) => result,
+            () = client::interrupted() => Err(CliError::new(ErrorKind::Interrupted, "interrupted")),
+        };
+        handle.shutdown().await;
+        result
+    })
+}
+
+async fn receive(client: &mut Client, args: &SubArgs, context: &Context) -> Result<()> {
+    client.connected().await?;
+    for peer in &args.from {
+        client.handle.add_peer(peer.clone()).await.map_err(|error| {
+            CliError::new(ErrorKind::Failed, format!("cannot follow {peer}")).because(error)
+        })?;
+    }
+    let handle = client.handle.clone();
+    let subscribing = async move {
+        for filter in &args.topics {
+            handle.subscribe(filter).await.map_err(|error| {
+                CliError::new(ErrorKind::Broker, format!("the broker refused the subscription to {filter}"))
+                    .because(error)
+                    .fix("allow it in the broker's access control list")
+            })?;
+        }
+        let filters: Vec<_> = args.topics.iter().map(|filter| filter.as_str()).collect();
+        context.output.note(format_args!("listening on {} as {}", filters.join(" "), handle.peer_id()));
+        Ok(())
+    };
+    let mut inbox = Inbox { args, context, received: 0 };
+    let mut subscribing = std::pin::pin!(subscribing);
+    let mut subscribed = false;
+    // Counts from the last message: refusals do not keep a silent subscription alive.
+    let mut quiet_since = Instant::now();
+    loop {
+        let deadline = args.timeout.map(|patience| quiet_since + patience);
+        // Events are taken while the broker is asked: it may wait for us to read.
+        let event = tokio::select! {
+            result = &mut subscribing, if !subscribed => {
+                result?;
+                subscribed = true;
+                continue;
+            }
+            event = next(&mut client.events, deadline) => event,
+        };
+        match event {
+            Next::Event(event) => {
+                let before = inbox.received;
+                if inbox.take(event)? {
+                    return Ok(());
+                }
+                if inbox.received != before {
+                    quiet_since = Instant::now();
+                }
+            }
+            Next::Silence => return inbox.silence(),
+            Next::End => return Err(CliError::new(ErrorKind::Failed, "the client ended")),
+        }
+    }
+}
+
+enum Next {
+    Event(ClientEvent),
+    Silence,
+    End,
+}
+
+async fn next(events: &mut Events, deadline: Option<Instant>) -> Next {
+    let event = match deadline {
+        Some(deadline) => match tokio::time::timeout_at(deadline, events.recv()).await {
+            Ok(event) => event,
+            Err(_) => return Next::Silence,
+        },
+        None => events.recv().await,
+    };
+    event.map_or(Next::End, Next::Event)
+}
+
+struct Inbox<'a> {
+    args: &'a SubArgs,
+    context: &'a Context,
+    received: u64,
+}
+
+impl Inbox<'_> {
+    /// Handles one event; true once enough messages came.
+    fn take(&mut self, event: ClientEvent) -> Result<bool> {
+        client::fatal(&event)?;
+        match event {
+            ClientEvent::Protocol(Event::Message(message)) => return self.message(&message),
+            ClientEvent::Protocol(Event::Refused { reason, peer }) if self.args.refusals => {
+                let from = peer.map_or_else(|| "a stranger".to_owned(), |peer| peer.as_str().to_owned());
+                self.context.output.note(format_args!("refused ({}) from {from}", reason.name()));
+            }
+            ClientEvent::Protocol(Event::PeerReady { peer, .. }) if self.args.refusals => {
+                self.context.output.note(format_args!("trusted: {peer}"));
+            }
+            ClientEvent::Protocol(Event::PeerLost { peer, reason }) => {
+                self.context.output.note(format_args!("{peer} is no longer trusted: {reason:?}"));
+            }
+            ClientEvent::Disconnected { error } => {
+                self.context
+                    .output
+                    .note(format_args!("disconnected: {}; connecting again", harmless(&error.to_string())));
+            }
+            _ => {}
+        }
+        Ok(false)
+    }
+
+    fn message(&mut self, message: &Message) -> Result<bool> {
+        // A kept session may still hold an earlier command's subscriptions.
+        if !self.args.topics.iter().any(|filter| filter.matches(&message.topic)) {
+            return Ok(false);
+        }
+        self.print(message)?;
+        self.received += 1;
+        Ok(self.args.count.is_some_and(|count| self.received >= count))
+    }
+
+    fn print(&self, message: &Message) -> Result<()> {
+        let payload = &message.content.payload;
+        if self.context.output.is_json() {
+            let text = std::str::from_utf8(payload).ok();
+            return self.context.output.report(&Received {
+                peer: message.peer.as_str(),
+                topic: &message.topic,
+                stream: message.stream.value(),
+                sequence: message.sequence,
+                content_type: message.content.content_type.as_deref(),
+                payload: text,
+                payload_hex: text.is_none().then(|| hex(payload)),
+            });
+        }
+        let mut line = Vec::new();
+        if self.args.verbose {
+            line.extend_from_slice(format!("{} {} ", message.peer, harmless(&message.topic)).as_bytes());
+        }
+        // A terminal must not obey what a device says; a file or a pipe gets the bytes as they are.
+        if io::stdout().is_terminal() {
+            line.extend_from_slice(for_terminal(payload).as_bytes());
+        } else {
+            line.extend_from_slice(payload);
+        }
+        if !self.args.no_newline {
+            line.push(b'\n');
+        }
+        self.context.output.raw(&line)
+    }
+
+    /// Nothing came for as long as `--timeout` says.
+    fn silence(&self) -> Result<()> {
+        match self.args.count {
+            Some(count) => Err(CliError::new(
+                ErrorKind::Failed,
+                format!("only {} of {count} messages came", self.received),
+            )
+            .fix("see what was refused: --refusals, or `pqc-iiot audit export DIR`")),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Text with its control characters escaped, bytes that are no text replaced.
+fn for_terminal(payload: &[u8]) -> String {
+    let text = String::from_utf8_lossy(payload);
+    text.chars()
+        .flat_map(|c| {
+            let keep = !c.is_control() || matches!(c, '\n' | '\t');
+            let escaped = (!keep).then(|| c.escape_default());
+            keep.then_some(c).into_iter().chain(escaped.into_iter().flatten())
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_device_cannot_speak_to_the_terminal() {
+        assert_eq!(for_terminal(b"21.5 \xc2\xb0C\tok\n"), "21.5 °C\tok\n");
+        assert_eq!(for_terminal(b"\x1b[2J\x07\r"), "\\u{1b}[2J\\u{7}\\r");
+        assert_eq!(for_terminal(b"\xc2\x9b31m"), "\\u{9b}31m");
+        assert_eq!(for_terminal(b"\xff"), "\u{fffd}");
+    }
+}

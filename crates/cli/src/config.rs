@@ -1,0 +1,226 @@
+//! The TOML configuration file: defaults that flags override. It names the files of secrets, never holds one.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{CliError, ErrorKind, Result};
+
+/// Larger files are none of ours.
+const MAX_FILE: u64 = 64 * 1024;
+
+/// A configuration file's content.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
+pub(crate) struct Config {
+    pub(crate) ca: Directory,
+    pub(crate) device: Directory,
+    pub(crate) broker: Broker,
+    pub(crate) topics: Topics,
+}
+
+/// A data directory and what unlocks it.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
+pub(crate) struct Directory {
+    pub(crate) dir: Option<PathBuf>,
+    pub(crate) key_file: Option<PathBuf>,
+    pub(crate) passphrase_file: Option<PathBuf>,
+}
+
+/// How to reach the broker.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
+pub(crate) struct Broker {
+    pub(crate) url: Option<String>,
+    pub(crate) mqtt: Option<String>,
+    pub(crate) tls_ca: Vec<PathBuf>,
+    pub(crate) tls_certificate: Option<PathBuf>,
+    pub(crate) tls_key: Option<PathBuf>,
+    pub(crate) tls_server_name: Option<String>,
+    pub(crate) username: Option<String>,
+    pub(crate) password_file: Option<PathBuf>,
+    pub(crate) client_id: Option<String>,
+    pub(crate) allow_plaintext: bool,
+}
+
+/// The fleet's topics.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
+pub(crate) struct Topics {
+    pub(crate) prefix: Option<String>,
+}
+
+impl Config {
+    /// The file's content, or the defaults without a file.
+    pub(crate) fn load(path: Option<&Path>) -> Result<Self> {
+        path.map_or_else(|| Ok(Self::default()), Self::read)
+    }
+
+    /// Reads and checks one file.
+    pub(crate) fn read(path: &Path) -> Result<Self> {
+        let fail = |why: String| {
+            CliError::new(
+                ErrorKind::Configuration,
+                format!("{} is not a usable configuration", path.display()),
+            )
+            .because(why)
+        };
+        let size = fs::metadata(path).map_err(|error| {
+            fail(error.to_string()).fix("name an existing file with --config, or leave it out")
+        })?;
+        if size.len() > MAX_FILE {
+            return Err(fail(format!("it has more than {MAX_FILE} bytes")));
+        }
+        let text = fs::read_to_string(path).map_err(|error| fail(error.to_string()))?;
+        Self::parse(&text).map_err(|(why, fix)| fail(why).fix(fix))
+    }
+
+    /// Parses and checks; gives the reason and the fix.
+    fn parse(text: &str) -> Result<Self, (String, String)> {
+        let syntax = |error: toml::de::Error| {
+            (
+                error.to_string().trim().to_owned(),
+                "compare with the file in `pqc-iiot config check --help`".into(),
+            )
+        };
+        let table: toml::Table = text.parse().map_err(syntax)?;
+        if let Some(path) = secret_in(&table, "") {
+            let why = format!(
+                "`{path}` holds a secret, and this file is read by more people and backups than that"
+            );
+            let fix = "move the secret to a file of its own (chmod 600), remove it here, change it, and name the file \
+                       with key-file, passphrase-file or password-file";
+            return Err((why, fix.into()));
+        }
+        let config: Self = table.try_into().map_err(syntax)?;
+        config.check()?;
+        Ok(config)
+    }
+
+    fn check(&self) -> Result<(), (String, String)> {
+        for (name, directory) in [("ca", &self.ca), ("device", &self.device)] {
+            if directory.key_file.is_some() && directory.passphrase_file.is_some() {
+                return Err((
+                    format!("[{name}] has both key-file and passphrase-file"),
+                    "keep the one that the directory was made with".into(),
+                ));
+            }
+        }
+        let broker = &self.broker;
+        if let Some(url) = &broker.url {
+            url.parse::<pqc_iiot_mqtt::transport::BrokerUrl>()
+                .map_err(|error| (error.to_string(), "correct `url` in [broker]".to_owned()))?;
+        }
+        if !matches!(broker.mqtt.as_deref(), None | Some("5" | "3.1.1")) {
+            return Err((
+                "`mqtt` is neither \"5\" nor \"3.1.1\"".into(),
+                "correct `mqtt` in [broker]".into(),
+            ));
+        }
+        if broker.tls_certificate.is_some() != broker.tls_key.is_some() {
+            return Err((
+                "tls-certificate and tls-key go together".into(),
+                "give both in [broker], or neither".into(),
+            ));
+        }
+        Ok(())
+    }
+
+    /// Every file that is named, for `config check`.
+    pub(crate) fn files(&self) -> Vec<(&'static str, &Path)> {
+        let single = [
+            ("ca.key-file", &self.ca.key_file),
+            ("ca.passphrase-file", &self.ca.passphrase_file),
+            ("device.key-file", &self.device.key_file),
+            ("device.passphrase-file", &self.device.passphrase_file),
+            ("broker.tls-certificate", &self.broker.tls_certificate),
+            ("broker.tls-key", &self.broker.tls_key),
+            ("broker.password-file", &self.broker.password_file),
+        ];
+        let single = single.into_iter().filter_map(|(name, path)| Some((name, path.as_deref()?)));
+        single.chain(self.broker.tls_ca.iter().map(|path| ("broker.tls-ca", path.as_path()))).collect()
+    }
+}
+
+/// The path of the first value that is, by its name or its content, a secret.
+fn secret_in(table: &toml::Table, prefix: &str) -> Option<String> {
+    const NAMES: [&str; 6] = ["password", "passphrase", "secret", "token", "key", "private-key"];
+    table.iter().find_map(|(name, value)| {
+        let path = if prefix.is_empty() { name.clone() } else { format!("{prefix}.{name}") };
+        let plain_name = name.to_ascii_lowercase().replace('_', "-");
+        match value {
+            toml::Value::Table(table) => secret_in(table, &path),
+            _ if NAMES.contains(&plain_name.as_str()) => Some(path),
+            toml::Value::String(text) if text.contains("PRIVATE KEY-----") => Some(path),
+            // user:password@host
+            toml::Value::String(text) if text.contains("://") && text.contains('@') => Some(path),
+            _ => None,
+        }
+    })
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_complete_file_is_read() {
+        let config = Config::parse(
+            r#"
+            [ca]
+            dir = "ca"
+            [device]
+            dir = "press-7"
+            key-file = "press-7.key"
+            [broker]
+            url = "mqtts://broker.example"
+            mqtt = "3.1.1"
+            tls-ca = ["ca.pem"]
+            username = "press-7"
+            password-file = "pw"
+            [topics]
+            prefix = "plant/pqc"
+            "#,
+        )
+        .unwrap();
+        assert_eq!(config.device.key_file.as_deref(), Some(Path::new("press-7.key")));
+        assert_eq!(config.broker.mqtt.as_deref(), Some("3.1.1"));
+        assert_eq!(config.topics.prefix.as_deref(), Some("plant/pqc"));
+        assert_eq!(config.files().len(), 3);
+    }
+
+    #[test]
+    fn a_secret_is_refused_wherever_it_hides() {
+        for text in [
+            "[broker]\npassword = 'x'",
+            "[device]\npassphrase = 'x'",
+            "[device]\nPassPhrase = 'x'",
+            "secret = 'x'",
+            "[broker]\ntls-key = '''-----BEGIN PRIVATE KEY-----\nMC4=\n-----END PRIVATE KEY-----'''",
+            "[broker]\nurl = 'mqtt://user:pw@host'",
+        ] {
+            let (why, fix) = Config::parse(text).unwrap_err();
+            assert!(why.contains("holds a secret"), "{text}: {why}");
+            assert!(fix.contains("chmod 600"), "{fix}");
+            assert!(!why.contains("pw"), "the secret is repeated: {why}");
+        }
+    }
+
+    #[test]
+    fn mistakes_are_named() {
+        for (text, expected) in [
+            ("[device]\ndirr = 'x'", "dirr"),
+            ("[broker]\nmqtt = '4'", "3.1.1"),
+            ("[broker]\nurl = 'h:1883'", "mqtt://"),
+            ("[broker]\ntls-key = 'k'", "tls-certificate"),
+            ("[device]\nkey-file = 'a'\npassphrase-file = 'b'", "both"),
+            ("[device", "TOML"),
+        ] {
+            let (why, _) = Config::parse(text).unwrap_err();
+            assert!(why.contains(expected), "{text}: {why}");
+        }
+    }
+}

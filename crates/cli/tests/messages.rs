@@ -1,0 +1,193 @@
+//! `pub` and `sub` through a broker, as separate processes.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod common;
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::process::{Child, Stdio};
+use std::time::{Duration, Instant};
+
+use common::{Done, Shell};
+use pqc_iiot_mqtt::broker::EmbeddedBroker;
+use serde_json::Value;
+
+/// `sub`, once it is subscribed.
+struct Listener(Child);
+
+impl Listener {
+    fn start(shell: &Shell, line: &str) -> Self {
+        let mut command = shell.command(line.split(' '));
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut said = BufReader::new(child.stderr.take().unwrap());
+        let mut line = String::new();
+        while !line.contains("listening on") {
+            line.clear();
+            assert_ne!(said.read_line(&mut line).unwrap(), 0, "sub ended before it listened");
+        }
+        std::thread::spawn(move || {
+            let mut rest = Vec::new();
+            said.read_to_end(&mut rest)
+        });
+        Self(child)
+    }
+
+    fn finish(mut self) -> (i32, String) {
+        let mut out = String::new();
+        self.0.stdout.take().unwrap().read_to_string(&mut out).unwrap();
+        (self.0.wait().unwrap().code().unwrap_or(-1), out)
+    }
+
+    fn signal(&self, name: &str) {
+        let status = std::process::Command::new("kill").args([name, &self.0.id().to_string()]).status();
+        assert!(status.unwrap().success());
+    }
+}
+
+fn urls(broker: &EmbeddedBroker) -> [(&'static str, String); 2] {
+    [("5", format!("mqtt://{}", broker.v5())), ("3.1.1", format!("mqtt://{}", broker.v311()))]
+}
+
+#[test]
+fn messages_arrive_over_both_versions_once_and_in_order() {
+    let broker = EmbeddedBroker::start(None).unwrap();
+    for (version, url) in urls(&broker) {
+        let shell = Shell::enrolled();
+        let common = format!("--broker {url} --mqtt {version}");
+        let listener = Listener::start(
+            &shell,
+            &format!("sub --dir gateway {common} --from press-7 -t plant/# -C 4 -W 60s --json"),
+        );
+        shell.ok(&format!("pub --dir press-7 {common} --to gateway -t plant/temp -m 21.5"));
+        let mut lines = shell
+            .command(format!("pub --dir press-7 {common} --to gateway -t plant/rows -l").split(' '))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        lines.stdin.take().unwrap().write_all(b"one\ntwo\nthree").unwrap();
+        assert!(lines.wait().unwrap().success());
+
+        let (code, out) = listener.finish();
+        let received: Vec<Value> = out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let texts: Vec<_> = received.iter().map(|message| message["payload"].as_str().unwrap()).collect();
+        assert_eq!((code, texts), (0, vec!["21.5", "one", "two", "three"]), "MQTT {version}");
+        assert_eq!(received[0]["peer"], "press-7");
+        assert_eq!(received[0]["topic"], "plant/temp");
+
+        let status = shell.json("status --dir gateway");
+        assert_eq!(status["peers"][0]["peer"], "press-7");
+        assert_eq!(status["replay_windows"], 1);
+        for log in ["press-7", "gateway"] {
+            shell.ok(&format!("audit verify {log} --anchors ca/anchors.cbor"));
+        }
+    }
+}
+
+#[test]
+fn a_file_goes_through_unchanged_and_a_terminal_s_options_work() {
+    let broker = EmbeddedBroker::start(None).unwrap();
+    let shell = Shell::enrolled();
+    let common = format!("--broker mqtt://{}", broker.v5());
+    let payload: Vec<u8> = (0..200_000u32).map(|n| (n % 251) as u8).collect();
+    shell.write("blob", &payload, 0o644);
+    shell.write("large", &vec![b'x'; 300_000], 0o644);
+    let mut sub = shell
+        .command(format!("sub --dir gateway {common} --from press-7 -t plant/# -C 1 -W 60s -N").split(' '));
+    let mut child = sub.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut said = String::new();
+    BufReader::new(child.stderr.as_mut().unwrap()).read_line(&mut said).unwrap();
+    assert!(said.contains("listening on plant/# as gateway"), "{said}");
+    shell.fails(1, &format!("pub --dir press-7 {common} --to gateway -t plant/blob -f large"));
+    let sent = shell.json(&format!("pub --dir press-7 {common} --to gateway -t plant/blob -f blob"));
+    assert_eq!(sent["sent"], 1);
+    let mut received = Vec::new();
+    child.stdout.take().unwrap().read_to_end(&mut received).unwrap();
+    assert!(child.wait().unwrap().success());
+    assert!(received == payload, "{} bytes came", received.len());
+}
+
+#[test]
+fn what_trust_forbids_is_exit_code_6_and_what_is_missing_says_so() {
+    let broker = EmbeddedBroker::start(None).unwrap();
+    let shell = Shell::enrolled();
+    let common = format!("--broker mqtt://{}", broker.v5());
+    // Nobody of that name ever came.
+    let done =
+        shell.fails(1, &format!("pub --dir press-7 {common} --to nobody -t plant/x -m x --timeout 2s"));
+    assert!(done.err.contains("no announcement"), "{}", done.err);
+
+    let listener =
+        Listener::start(&shell, &format!("sub --dir gateway {common} --from press-7 -t # -C 1 -W 60s"));
+    // Outside the grants.
+    let done = shell.fails(6, &format!("pub --dir press-7 {common} --to gateway -t office/x -m x"));
+    assert!(done.err.contains("--grant"), "{}", done.err);
+    shell.fails(2, &format!("pub --dir press-7 {common} --to gateway -t pqc/keys/gateway -m x"));
+    // One identity, one writer.
+    let held = shell.fails(4, &format!("sub --dir gateway {common} --from press-7 -t plant/#"));
+    assert!(held.err.contains("process"), "{}", held.err);
+    shell.ok(&format!("pub --dir press-7 {common} --to gateway -t plant/x -m x"));
+    assert_eq!(listener.finish(), (0, "x\n".to_owned()));
+
+    // A revoked sender is told so itself, and cannot send.
+    shell.ok(&format!("ca revoke press-7 {common}"));
+    shell.fails(6, &format!("pub --dir press-7 {common} --to gateway -t plant/x -m x"));
+    // Not enrolled at all.
+    shell.ok("device keygen --dir fresh");
+    let done = shell.fails(4, &format!("pub --dir fresh {common} --to gateway -t plant/x -m x"));
+    assert!(done.err.contains("device install"), "{}", done.err);
+    // No broker.
+    shell.fails(5, "pub --dir gateway --broker mqtt://127.0.0.1:1 --to press-7 -t plant/x -m x");
+}
+
+#[test]
+fn a_signal_ends_it_cleanly_and_silence_is_counted() {
+    let broker = EmbeddedBroker::start(None).unwrap();
+    let shell = Shell::enrolled();
+    let common = format!("--broker mqtt://{}", broker.v5());
+    for signal in ["-INT", "-TERM"] {
+        let line = format!("sub --dir gateway {common} --from press-7 -t plant/#");
+        let listener = Listener::start(&shell, &line);
+        let asked = Instant::now();
+        listener.signal(signal);
+        assert_eq!(listener.finish(), (130, String::new()));
+        assert!(asked.elapsed() < Duration::from_secs(20));
+        shell.ok("audit verify gateway --anchors ca/anchors.cbor");
+    }
+    let exported = shell.ok("audit export gateway").out;
+    let stopped = exported.lines().filter(|line| line.contains("client-stopped")).count();
+    assert_eq!(stopped, 2);
+
+    let sub = format!("sub --dir gateway {common} --from press-7 -t plant/# -W 1s");
+    assert_eq!(Done::from(shell.command(sub.split(' ')).output().unwrap()).code, 0);
+    let done = shell.fails(1, &format!("{sub} -C 1"));
+    assert!(done.err.contains("only 0 of 1"), "{}", done.err);
+}
+
+#[test]
+fn the_authority_s_messages_reach_a_running_gateway() {
+    let broker = EmbeddedBroker::start(None).unwrap();
+    let shell = Shell::enrolled();
+    let common = format!("--broker mqtt://{}", broker.v5());
+    let listener =
+        Listener::start(&shell, &format!("sub --dir gateway {common} --from press-7 -t plant/# -C 2 -W 8s"));
+    shell.ok(&format!("pub --dir press-7 {common} --to gateway -t plant/x -m before"));
+    shell.ok(&format!("ca revoke press-7 --reason key-compromise {common}"));
+    let (code, out) = listener.finish();
+    assert_eq!((code, out.as_str()), (1, "before\n"), "nothing more came");
+    let status = shell.json("status --dir gateway");
+    assert_eq!(status["revocation_seq"], 1);
+    assert_eq!(status["peers"][0]["state"], "revoked");
+
+    // A gateway that was away learns it from what the broker retains.
+    shell.ok("device keygen --dir late");
+    shell.ok("ca issue late/request.cbor --tier gateway --grant subscribe:plant/#");
+    shell.ok("device install --dir late --anchors ca/anchors.cbor");
+    shell.ok(&format!("ca publish {common}"));
+    shell.ok(&format!("sub --dir late {common} --from press-7 -t plant/# -W 2s"));
+    assert_eq!(shell.json("status --dir late")["revocation_seq"], 1);
+
+    let report = shell.json(&format!("doctor --dir gateway {common}"));
+    let checks = report["checks"].as_array().unwrap();
+    assert!(checks.iter().any(|check| check["name"] == "broker" && check["state"] == "ok"));
+}
