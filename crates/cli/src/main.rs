@@ -4,6 +4,7 @@ mod args;
 mod commands;
 mod config;
 mod connection;
+mod demo;
 mod error;
 mod files;
 mod keeper;
@@ -37,7 +38,9 @@ fn main() -> ExitCode {
 }
 
 fn start(cli: Cli, output: Output) -> Result<()> {
-    log(&cli.global.log)?;
+    // The demo's clients are many and its broker is chatty; what matters it says itself.
+    let quiet = matches!(cli.command, args::Command::Demo(_)) && cli.global.log == "warn";
+    log(if quiet { "error,rumqttd=off" } else { &cli.global.log })?;
     let config = Config::load(cli.global.config.as_deref())?;
     commands::run(cli.command, &Context { output, config, config_file: cli.global.config })
 }

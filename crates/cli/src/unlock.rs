@@ -74,6 +74,9 @@ impl Source {
                     E::Permissions { mode, .. } => refused
                         .because(format!("its mode is {mode:04o}, so others may read or change it"))
                         .fix(format!("chmod 600 '{}'", path.display())),
+                    E::Length { .. } => refused
+                        .because(format!("it does not hold exactly {UNLOCK_KEY_LEN} bytes"))
+                        .fix("name the file that the directory was made with: --key-file FILE"),
                     error => refused.because(error),
                 }
             }),

@@ -5,7 +5,10 @@
 //! protocol above does. [`broker`] is a broker on loopback for the demo and for tests.
 
 pub mod broker;
+pub mod client;
 #[cfg(feature = "testing")]
 #[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 pub mod testing;
 pub mod transport;
+
+pub use client::{ClientConfig, ClientEvent, Events, SecureMqttClient};

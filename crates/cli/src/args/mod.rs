@@ -1,7 +1,9 @@
 //! The command line.
 
+mod bench;
 mod ca;
 mod common;
+mod demo;
 mod device;
 mod inspect;
 mod message;
@@ -10,8 +12,10 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+pub(crate) use bench::BenchArgs;
 pub(crate) use ca::{CaCommand, CaDir, InitArgs, IssueArgs, Publication, PublishArgs, RevokeArgs};
 pub(crate) use common::{ConnectionArgs, UnlockArgs};
+pub(crate) use demo::DemoArgs;
 pub(crate) use device::{DeviceCommand, InstallArgs, KeygenArgs, RequestArgs, ShowArgs};
 pub(crate) use inspect::{AuditCommand, ConfigCommand, DoctorArgs, ExportArgs, StatusArgs, VerifyArgs};
 pub(crate) use message::{ClientArgs, PubArgs, SubArgs};
@@ -73,6 +77,8 @@ pub(crate) struct GlobalArgs {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// See everything work, and every attack fail, on this machine
+    Demo(DemoArgs),
     /// Be the authority: make it, issue and revoke certificates
     #[command(subcommand)]
     Ca(CaCommand),
@@ -93,6 +99,8 @@ pub(crate) enum Command {
     /// Check a configuration file
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// Measure what every operation costs on this machine
+    Bench(BenchArgs),
     /// Print completions for a shell
     #[command(after_help = "Example:\n  pqc-iiot completions bash > /etc/bash_completion.d/pqc-iiot")]
     Completions {

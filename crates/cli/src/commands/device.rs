@@ -272,6 +272,12 @@ fn check_is_ours(keeper: &Keeper, certificate: &VerifiedCertificate) -> Result<(
     }
     let installed = installed_certificate(keeper)?;
     match installed {
+        Some(installed)
+            if installed.key_epoch == claims.key_epoch && installed.not_before > claims.not_before =>
+        {
+            // Peers that saw the later one refuse the earlier: its grants may have been taken back since.
+            refused("it was issued before the installed one".into(), "install the latest certificate")
+        }
         Some(installed) if installed.key_epoch > claims.key_epoch => refused(
             format!(
                 "its key epoch is {}, and the installed one's is {}",

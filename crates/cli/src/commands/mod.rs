@@ -1,12 +1,14 @@
 //! What each command does.
 
 mod audit;
+mod bench;
 mod ca;
 mod certificate;
 mod client;
 mod completions;
 mod config;
 mod control;
+mod demo;
 mod device;
 mod doctor;
 mod identity;
@@ -34,6 +36,7 @@ pub(crate) struct Context {
 /// Runs one command.
 pub(crate) fn run(command: Command, context: &Context) -> Result<()> {
     match command {
+        Command::Demo(args) => demo::run(args, context),
         Command::Ca(command) => ca::run(command, context),
         Command::Device(command) => device::run(command, context),
         Command::Pub(args) => publish::run(&args, context),
@@ -42,6 +45,7 @@ pub(crate) fn run(command: Command, context: &Context) -> Result<()> {
         Command::Status(args) => status::run(&args, context),
         Command::Doctor(args) => doctor::run(&args, context),
         Command::Config(command) => config::run(command, context),
+        Command::Bench(args) => bench::run(&args, context),
         Command::Completions { shell } => completions::run(shell, context),
     }
 }

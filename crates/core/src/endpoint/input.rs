@@ -34,6 +34,8 @@ pub enum Input {
     },
     /// The transport discarded a publish that was over its packet limit.
     Oversized {
+        /// To acknowledge it by.
+        delivery: DeliveryId,
         /// Its topic name, possibly cut.
         topic: String,
     },

@@ -137,7 +137,9 @@ impl Endpoint {
         }
         match input {
             Input::Receive { delivery, topic, payload } => self.receive(delivery, topic, payload),
-            Input::Oversized { topic: _ } => self.refuse(RefusalReason::Oversized, None),
+            Input::Oversized { delivery, topic: _ } => {
+                self.refuse_delivery(delivery, RefusalReason::Oversized, None);
+            }
             Input::Connected { session_present } => self.connected(session_present),
             Input::Command(command) => self.command(command),
             Input::Timeout => self.timeout(),

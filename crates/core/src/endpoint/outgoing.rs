@@ -20,7 +20,7 @@ impl Endpoint {
     }
 
     fn seal(&mut self, publish: Publish) -> Result<(), SendFailure> {
-        let Publish { ticket, peer, topic, stream, content } = publish;
+        let Publish { ticket, peer: id, topic, stream, content } = publish;
         if self.closed || self.own.revoked {
             return Err(SendFailure::Closed);
         }
@@ -30,7 +30,7 @@ impl Endpoint {
         if self.topics.is_control(topic.as_str()) {
             return Err(SendFailure::ControlTopic);
         }
-        let peer = self.peers.get(&peer).ok_or(SendFailure::UnknownPeer)?;
+        let peer = self.peers.get(&id).ok_or(SendFailure::UnknownPeer)?;
         if peer.pins.as_ref().is_some_and(|pins| pins.revoked) {
             return Err(SendFailure::Revoked);
         }
@@ -71,15 +71,24 @@ impl Endpoint {
         )
         .map_err(|_| SendFailure::Sealing)?;
         let structure = envelope.structure().clone();
-        let sealing = Sealing { ticket, topic: topic.as_str().into(), after: sequence.after, envelope };
+        let sealing = Sealing {
+            ticket,
+            peer: id,
+            recipient: recipient.key_id,
+            topic: topic.as_str().into(),
+            after: sequence.after,
+            envelope,
+        };
         self.request(Pending::Seal(sealing), ProviderRequest::Sign(structure));
         Ok(())
     }
 
     pub(super) fn sealed(&mut self, sealing: Sealing, signature: &[u8]) {
-        let Sealing { ticket, topic, after, envelope } = sealing;
-        // A revocation of our own keys may have come while the provider signed.
-        let packet = if self.own.revoked { None } else { envelope.finish(signature) };
+        let Sealing { ticket, peer, recipient, topic, after, envelope } = sealing;
+        // A revocation, of our own keys or the peer's, may have come while the provider signed.
+        let trusted = self.peers.get(&peer).and_then(|peer| peer.trusted.as_ref());
+        let still_trusted = trusted.is_some_and(|trusted| trusted.certificate.key_id() == recipient);
+        let packet = if self.own.revoked || !still_trusted { None } else { envelope.finish(signature) };
         match packet {
             Some(payload) => {
                 let transmit = Transmit { ticket: Some(ticket), topic, payload, retain: false };

@@ -26,6 +26,8 @@ pub(super) enum Pending {
 
 pub(super) struct Sealing {
     pub(super) ticket: Ticket,
+    pub(super) peer: PeerId,
+    pub(super) recipient: KeyId,
     pub(super) topic: String,
     pub(super) after: Durable,
     pub(super) envelope: PendingSeal,

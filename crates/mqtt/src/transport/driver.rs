@@ -125,8 +125,7 @@ impl Driver {
         let event = match self.connector.marker.read(&received.payload) {
             Some((size, reason)) => {
                 tracing::debug!(topic = received.topic, size, ?reason, "discarded an incoming message");
-                self.link.acknowledge(token);
-                Event::Oversized { topic: received.topic, size, reason }
+                Event::Oversized { topic: received.topic, size, reason, token }
             }
             None => Event::Message(Inbound {
                 topic: received.topic,

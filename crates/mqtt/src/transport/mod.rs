@@ -2,15 +2,14 @@
 //!
 //! [`Transport::connect`] starts a background task that owns the connection, and returns a cloneable handle for
 //! requests and the one [`Events`] stream. The task reconnects with jittered exponential backoff, renews every
-//! subscription whenever the broker has lost the session, and acknowledges nothing by itself except what it
-//! discards.
+//! subscription whenever the broker has lost the session, and acknowledges nothing by itself.
 //!
 //! Whoever takes [`Events`] must not wait for a publish to complete before taking the next event: with the inbound
 //! queue full nothing more is read, the broker's acknowledgements included. Nothing else makes publishing and
 //! receiving wait for each other.
 //!
 //! It authenticates nobody. Bodies above [`TransportOptions::max_packet`] never reach memory: they are discarded as
-//! they arrive, acknowledged, and reported as [`Event::Oversized`].
+//! they arrive and reported as [`Event::Oversized`].
 
 mod dial;
 mod driver;
@@ -59,7 +58,8 @@ pub enum Event {
     },
     /// A message arrived.
     Message(Inbound),
-    /// A message was discarded unread, and acknowledged.
+    /// A message was discarded unread. Its acknowledgement is the caller's too, as acknowledgements leave in the order
+    /// of arrival: some brokers (rumqttd) disconnect a client whose do not.
     Oversized {
         /// Its topic, cut at 1,024 bytes; what a topic name may not hold is replaced.
         topic: String,
@@ -67,6 +67,8 @@ pub enum Event {
         size: u64,
         /// Why it was discarded.
         reason: DiscardReason,
+        /// To acknowledge it by.
+        token: AckToken,
     },
     /// The broker refused to renew a subscription after it had lost the session. The subscription is forgotten.
     SubscriptionRefused {

@@ -82,7 +82,9 @@ impl Client {
             tokio::time::timeout(PATIENCE, self.events.recv()).await.expect("no event").expect("closed");
         match &event {
             Event::Connected { .. } => self.connections += 1,
-            Event::Oversized { topic, size, reason } => self.oversized.push((topic.clone(), *size, *reason)),
+            Event::Oversized { topic, size, reason, .. } => {
+                self.oversized.push((topic.clone(), *size, *reason))
+            }
             _ => {}
         }
         event
@@ -99,8 +101,10 @@ impl Client {
 
     pub async fn message(&mut self) -> Inbound {
         loop {
-            if let Event::Message(message) = self.next().await {
-                return message;
+            match self.next().await {
+                Event::Message(message) => return message,
+                Event::Oversized { token, .. } => self.transport.acknowledge(token),
+                _ => {}
             }
         }
     }

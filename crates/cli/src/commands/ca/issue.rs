@@ -25,12 +25,20 @@ struct IssuedReport {
     certificate: CertificateSummary,
     file: PathBuf,
     renewed: bool,
+    /// Other keys of this peer lose their place to these.
+    replaced: bool,
 }
 
 impl Report for IssuedReport {
     fn human(&self, out: &mut dyn Write) -> io::Result<()> {
         let what = if self.renewed { "Renewed" } else { "Issued" };
         writeln!(out, "{what}: {}", self.file.display())?;
+        if self.replaced {
+            writeln!(
+                out,
+                "These keys replace other keys of this peer. Was that intended? Compare the fingerprint."
+            )?;
+        }
         self.certificate.human(out)?;
         if self.certificate.grants.is_empty() {
             writeln!(
@@ -66,10 +74,9 @@ pub(super) fn issue(args: &IssueArgs, context: &Context) -> Result<()> {
         prekey_required: args.prekey_required,
         grants: args.grants.clone(),
     };
-    let known = office
-        .authority
-        .issued()
-        .any(|(peer, issued)| *peer == request.subject && issued.key_id == request.keys.key_id());
+    // Whether this peer was known, and by these keys.
+    let known = office.authority.issued().find(|(peer, _)| **peer == request.subject);
+    let known = known.map(|(_, issued)| issued.key_id == request.keys.key_id());
     let (encoded, change) = office
         .authority
         .issue(&mut office.random, &request, &parameters)
@@ -88,7 +95,12 @@ pub(super) fn issue(args: &IssueArgs, context: &Context) -> Result<()> {
     office.ledger.commit(&[change], Some(event))?;
     let out = args.out.clone().unwrap_or_else(|| path.with_file_name("certificate.cbor"));
     files::write_public(&out, &encoded, "certificate")?;
-    context.output.report(&IssuedReport { certificate: summary, file: out, renewed: known })
+    context.output.report(&IssuedReport {
+        certificate: summary,
+        file: out,
+        renewed: known == Some(true),
+        replaced: known == Some(false),
+    })
 }
 
 fn read_request(path: &Path) -> Result<Signed<CertificateRequest>> {

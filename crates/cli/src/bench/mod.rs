@@ -1,0 +1,123 @@
+//! What PQC-IIoT's operations cost, each beside what its primitives alone cost in the same minute.
+//!
+//! A [`Workload`] is one operation and its baseline. [`run`] samples every [`Case`] for `pqc-iiot bench`; the Criterion
+//! benchmarks build the same cases, so that both measure the same code. Row and baseline are sampled in turn, so that
+//! whatever disturbs the machine disturbs both. Every workload checks its own outcome: a message that was not refused, or
+//! not opened, is an error and never a fast figure. `docs/benchmarks.md` says what each row and baseline is.
+
+mod announcement;
+mod audit;
+mod case;
+mod fleet;
+mod junk;
+mod lookup;
+mod open;
+mod primitives;
+mod reference;
+mod report;
+mod seal;
+mod stats;
+
+pub use case::{Case, Workload};
+pub use junk::Junk;
+pub use report::{Report, Row};
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use thiserror::Error;
+
+use report::References;
+use stats::Samples;
+
+/// How many samples a run takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Effort {
+    /// 1,000 per row and baseline, each of another message where the row signs.
+    #[default]
+    Full,
+    /// 100: a look, not a figure to quote.
+    Quick,
+}
+
+impl Effort {
+    fn samples(self) -> usize {
+        match self {
+            Self::Full => 1_000,
+            Self::Quick => 100,
+        }
+    }
+}
+
+/// Why there are no figures.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum BenchError {
+    /// The caller asked to stop.
+    #[error("interrupted")]
+    Interrupted,
+    /// A workload could not be set up.
+    #[error("cannot set up {0}")]
+    Setup(&'static str),
+    /// A measured operation did not do what it is there for.
+    #[error("{0}")]
+    Outcome(&'static str),
+}
+
+/// How far a run is.
+#[derive(Debug, Clone, Copy)]
+pub struct Progress {
+    /// Cases finished.
+    pub done: usize,
+    /// Cases in all.
+    pub total: usize,
+    /// The row under way.
+    pub name: &'static str,
+}
+
+/// Measures every case, in under five minutes on two cores when optimised. Stops soon after `stop` is set.
+pub fn run(
+    effort: Effort,
+    stop: &AtomicBool,
+    mut progress: impl FnMut(Progress),
+) -> Result<Report, BenchError> {
+    let cases = Case::all();
+    let mut references = References::new(effort)?;
+    let mut rows = Vec::with_capacity(cases.len());
+    for (done, case) in cases.iter().enumerate() {
+        progress(Progress { done, total: cases.len(), name: case.name() });
+        // The references are sampled all along the run: targets are scaled by the same minutes they are judged in.
+        references.sample(stop)?;
+        let mut workload = case.build()?;
+        let mut samples = Samples::default();
+        samples.take(&mut *workload, effort.samples(), stop)?;
+        rows.push((*case, workload.bytes(), samples));
+    }
+    Ok(Report::new(&references, rows))
+}
+
+fn interrupted(stop: &AtomicBool) -> Result<(), BenchError> {
+    if stop.load(Ordering::Relaxed) { Err(BenchError::Interrupted) } else { Ok(()) }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_case_runs_and_does_what_it_measures() {
+        for case in Case::all() {
+            let mut workload = case.build().unwrap();
+            let mut samples = Samples::default();
+            let taken = samples.take(&mut *workload, 3, &AtomicBool::new(false));
+            taken.unwrap_or_else(|error| panic!("{case:?}: {error}"));
+            assert!(samples.row().median > 0.0 && samples.baseline().median > 0.0, "{case:?}");
+        }
+    }
+
+    #[test]
+    fn a_stopped_run_gives_no_figures() {
+        let stopped = run(Effort::Quick, &AtomicBool::new(true), |_| {});
+        assert!(matches!(stopped, Err(BenchError::Interrupted)));
+    }
+}

@@ -1,0 +1,201 @@
+//! Rows, and the targets they are held to.
+
+use std::sync::atomic::AtomicBool;
+
+use pqc_iiot_core::crypto::aws_lc::AWS_LC;
+use serde::Serialize;
+
+use super::reference::{Aes256Gcm, MlDsa65Verify};
+use super::stats::Samples;
+use super::{BenchError, Case, Effort, Workload};
+
+/// The reading of each reference on the machine that the targets were set for, in microseconds.
+const AES_256_GCM_REFERENCE: f64 = 0.135;
+const ML_DSA_65_REFERENCE: f64 = 65.0;
+
+/// Samples of each reference before each case.
+const SLICE: usize = 40;
+
+/// One measured operation. Times are in microseconds.
+#[derive(Debug, Clone, Serialize)]
+pub struct Row {
+    /// What was measured.
+    pub name: &'static str,
+    /// The session suite.
+    pub suite: u8,
+    /// `aws-lc` or `portable`.
+    pub backend: &'static str,
+    /// The size of what each operation works on, 0 where that means nothing.
+    pub bytes: usize,
+    /// `us`.
+    pub unit: &'static str,
+    /// Median time.
+    pub median: f64,
+    /// Median time of the primitives that the operation cannot do without.
+    pub baseline: f64,
+    /// `median` by `baseline`.
+    pub ratio: f64,
+    /// Mean time.
+    pub mean: f64,
+    /// 95th percentile.
+    pub p95: f64,
+    /// How many samples, and of a signing row how many distinct messages.
+    pub samples: usize,
+    /// The most that `median` is to be on the reference machine.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub target: Option<f64>,
+    /// `target`, scaled to this machine if its references read slower.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub scaled_target: Option<f64>,
+    /// The most that `ratio` is to be.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub target_ratio: Option<f64>,
+    /// Whether both targets are met; only in optimised builds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub within: Option<bool>,
+}
+
+/// Every row of a run.
+#[derive(Debug, Clone, Serialize)]
+pub struct Report {
+    /// In the order of [`Case::all`].
+    pub rows: Vec<Row>,
+}
+
+impl Report {
+    pub(super) fn new(references: &References, cases: Vec<(Case, usize, Samples)>) -> Self {
+        let scales = references.scales();
+        Self {
+            rows: cases
+                .into_iter()
+                .map(|(case, bytes, samples)| row(&case, bytes, &samples, scales))
+                .collect(),
+        }
+    }
+}
+
+fn row(case: &Case, bytes: usize, samples: &Samples, scales: Scales) -> Row {
+    let (times, baseline) = (samples.row(), samples.baseline().median);
+    let ratio = times.median / baseline;
+    let target = Target::of(case, bytes);
+    let scaled = target.map(|target| target.time * target.scale(scales));
+    let met = target
+        .zip(scaled)
+        .map(|(target, scaled)| times.median <= scaled && target.ratio.is_none_or(|most| ratio <= most));
+    Row {
+        name: case.name(),
+        suite: case.suite().id(),
+        backend: case.backend().name(),
+        bytes,
+        unit: "us",
+        median: rounded(times.median),
+        baseline: rounded(baseline),
+        ratio: rounded(ratio),
+        mean: rounded(times.mean),
+        p95: rounded(times.p95),
+        samples: samples.len(),
+        target: target.map(|target| target.time),
+        scaled_target: scaled.map(rounded),
+        target_ratio: target.and_then(|target| target.ratio),
+        within: met.filter(|_| !cfg!(debug_assertions)),
+    }
+}
+
+/// Four significant digits are more than any run repeats.
+fn rounded(value: f64) -> f64 {
+    if value == 0.0 || !value.is_finite() {
+        return value;
+    }
+    let digits = 3 - value.abs().log10().floor() as i32;
+    let scale = 10f64.powi(digits.max(0));
+    (value * scale).round() / scale
+}
+
+/// What a row of suite 1 on `aws-lc` is held to.
+#[derive(Debug, Clone, Copy)]
+struct Target {
+    /// Microseconds.
+    time: f64,
+    ratio: Option<f64>,
+    /// Whether ML-DSA dominates it.
+    signature: bool,
+}
+
+impl Target {
+    fn of(case: &Case, bytes: usize) -> Option<Self> {
+        if case.suite().id() != 1 || case.backend().name() != "aws-lc" {
+            return None;
+        }
+        let target = |time, ratio, signature| Some(Self { time, ratio, signature });
+        match (case.name(), bytes) {
+            ("envelope_seal", 256) => target(350.0, Some(1.3), true),
+            ("envelope_open", 256) => target(250.0, None, true),
+            ("announcement_accept" | "audit_append", _) => target(300.0, None, true),
+            ("revocation_lookup", _) => target(0.2, None, false),
+            (name, _) if name.starts_with("refuse_junk") => target(2.0, None, false),
+            _ => None,
+        }
+    }
+
+    fn scale(&self, scales: Scales) -> f64 {
+        if self.signature { scales.ml_dsa_65 } else { scales.aes_256_gcm }
+    }
+}
+
+/// How much slower than the reference machine this one reads, at least 1.
+#[derive(Debug, Clone, Copy)]
+struct Scales {
+    aes_256_gcm: f64,
+    ml_dsa_65: f64,
+}
+
+/// The reference rows on `aws-lc`, sampled all along a run.
+pub(super) struct References {
+    aes_256_gcm: (Aes256Gcm, Samples),
+    ml_dsa_65: (MlDsa65Verify, Samples),
+    slice: usize,
+}
+
+impl References {
+    pub(super) fn new(effort: Effort) -> Result<Self, BenchError> {
+        Ok(Self {
+            aes_256_gcm: (Aes256Gcm::new(&AWS_LC), Samples::default()),
+            ml_dsa_65: (MlDsa65Verify::new(&AWS_LC)?, Samples::default()),
+            slice: SLICE.min(effort.samples()),
+        })
+    }
+
+    pub(super) fn sample(&mut self, stop: &AtomicBool) -> Result<(), BenchError> {
+        let slice = self.slice;
+        let take = |workload: &mut dyn Workload, samples: &mut Samples| samples.take(workload, slice, stop);
+        take(&mut self.aes_256_gcm.0, &mut self.aes_256_gcm.1)?;
+        take(&mut self.ml_dsa_65.0, &mut self.ml_dsa_65.1)
+    }
+
+    fn scales(&self) -> Scales {
+        let scale = |samples: &Samples, reference: f64| (samples.row().median / reference).max(1.0);
+        Scales {
+            aes_256_gcm: scale(&self.aes_256_gcm.1, AES_256_GCM_REFERENCE),
+            ml_dsa_65: scale(&self.ml_dsa_65.1, ML_DSA_65_REFERENCE),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn figures_keep_four_significant_digits() {
+        for (value, expected) in [(0.123_456, 0.1235), (123.456, 123.5), (12_345.6, 12_346.0), (0.0, 0.0)] {
+            assert_eq!(rounded(value), expected);
+        }
+    }
+
+    #[test]
+    fn targets_are_those_of_suite_1_on_aws_lc() {
+        let targets = Case::all().iter().filter(|case| Target::of(case, 256).is_some()).count();
+        // Seal and open stand twice in the list, once for each payload.
+        assert_eq!(targets, 2 * 2 + 1 + 1 + 1 + 4);
+    }
+}

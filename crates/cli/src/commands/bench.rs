@@ -1,0 +1,99 @@
+//! `pqc-iiot bench`: what every operation costs on this machine.
+
+use std::io::{self, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use indicatif::{ProgressBar, ProgressStyle};
+use pqc_iiot::bench::{self, BenchError, Effort, Progress, Row};
+
+use super::Context;
+use crate::args::BenchArgs;
+use crate::error::{CliError, ErrorKind, Result};
+use crate::output::{Report, columns};
+
+/// Measures everything and reports it.
+pub(crate) fn run(args: &BenchArgs, context: &Context) -> Result<()> {
+    if cfg!(debug_assertions) {
+        context
+            .output
+            .note("this build is not optimised: its figures mean nothing (use `cargo run --release`)");
+    }
+    let effort = if args.quick { Effort::Quick } else { Effort::Full };
+    let bar = if context.output.shows_progress() { ProgressBar::new(0) } else { ProgressBar::hidden() };
+    if let Ok(style) = ProgressStyle::with_template("{bar:40} {pos}/{len} {msg}") {
+        bar.set_style(style);
+    }
+    let show = |progress: Progress| {
+        bar.set_length(progress.total as u64);
+        bar.set_position(progress.done as u64);
+        bar.set_message(progress.name);
+    };
+    let stop = stop_on_signal()?;
+    let result = bench::run(effort, &stop, show);
+    bar.finish_and_clear();
+    match result {
+        Ok(report) => context.output.report(&report),
+        Err(BenchError::Interrupted) => Err(CliError::new(ErrorKind::Interrupted, "interrupted")),
+        Err(error) => Err(CliError::new(ErrorKind::Failed, "the benchmark failed").because(error)),
+    }
+}
+
+/// Set by Ctrl-C or SIGTERM, so that temporary files are removed.
+fn stop_on_signal() -> Result<Arc<AtomicBool>> {
+    let stop = Arc::new(AtomicBool::new(false));
+    let set = Arc::clone(&stop);
+    let runtime = super::runtime()?;
+    // Ends with the process.
+    std::thread::spawn(move || {
+        runtime.block_on(super::client::interrupted());
+        set.store(true, Ordering::Relaxed);
+    });
+    Ok(stop)
+}
+
+impl Report for bench::Report {
+    fn human(&self, out: &mut dyn Write) -> io::Result<()> {
+        let heading = [
+            "operation",
+            "suite",
+            "backend",
+            "bytes",
+            "median µs",
+            "mean",
+            "p95",
+            "baseline",
+            "ratio",
+            "target",
+        ];
+        let rows: Vec<Vec<String>> = self.rows.iter().map(cells).collect();
+        columns(out, &heading, &rows)?;
+        let missed = self.rows.iter().filter(|row| row.within == Some(false)).count();
+        let judged = self.rows.iter().filter(|row| row.within.is_some()).count();
+        writeln!(out, "\n{} of {judged} targets met", judged - missed)
+    }
+}
+
+fn cells(row: &Row) -> Vec<String> {
+    let target = row.scaled_target.map_or(String::new(), |time| {
+        let ratio = row.target_ratio.map_or(String::new(), |ratio| format!(", ratio {ratio}"));
+        let verdict = match row.within {
+            Some(true) => ": met",
+            Some(false) => ": MISSED",
+            None => "",
+        };
+        format!("{time}{ratio}{verdict}")
+    });
+    vec![
+        row.name.to_owned(),
+        row.suite.to_string(),
+        row.backend.to_owned(),
+        row.bytes.to_string(),
+        row.median.to_string(),
+        row.mean.to_string(),
+        row.p95.to_string(),
+        row.baseline.to_string(),
+        row.ratio.to_string(),
+        target,
+    ]
+}

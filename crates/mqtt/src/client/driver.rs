@@ -1,0 +1,364 @@
+//! The task that feeds the endpoint and carries out what it asks for.
+
+use std::collections::{HashMap, VecDeque};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use tokio::sync::{mpsc, oneshot};
+
+use pqc_iiot_core::endpoint::{Command, DeliveryId, Endpoint, Event, Input, Output, Publish, Ticket};
+use pqc_iiot_core::time::{Monotonic, Now, UnixTime};
+use pqc_iiot_provider::datadir::DataDir;
+use pqc_iiot_provider::store::{Completion, Writer, WriterError};
+
+use super::acks::Acks;
+use super::event::ClientEvent;
+use super::handle::{ClientStatus, PublishError, Request};
+use super::open::Storage;
+use super::outgoing::{Finished, Outgoing};
+use super::provider_thread::{Answer, ProviderThread};
+use crate::transport::{self, Qos, Transport};
+
+/// Operations and writes under way at which no more input is fed to the endpoint.
+const MAX_BACKLOG: usize = 256;
+/// Deliveries taken from the transport and not yet fed; beyond it QoS 0 is dropped.
+const MAX_INBOUND: usize = 512;
+/// The same in bytes; beyond it nothing more is read.
+const MAX_INBOUND_BYTES: usize = 64 * 1024 * 1024;
+/// How long a shutdown waits for outstanding acknowledgements.
+const SHUTDOWN_WAIT: Duration = Duration::from_secs(5);
+
+/// The host's clocks.
+#[derive(Clone, Copy)]
+pub(super) struct Clock(Instant);
+
+impl Clock {
+    pub(super) fn start() -> Self {
+        Self(Instant::now())
+    }
+
+    pub(super) fn now(self) -> Now {
+        let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Now { monotonic: Monotonic(self.0.elapsed()), wall: UnixTime(wall.as_secs()) }
+    }
+
+    fn instant(self, at: Monotonic) -> tokio::time::Instant {
+        (self.0 + at.0.min(Duration::from_secs(86_400 * 365))).into()
+    }
+}
+
+pub(super) struct Driver {
+    endpoint: Endpoint,
+    clock: Clock,
+    transport: Transport,
+    network: transport::Events,
+    provider: ProviderThread,
+    answers: mpsc::UnboundedReceiver<Answer>,
+    writer: Writer,
+    durable: mpsc::UnboundedReceiver<Completion>,
+    requests: mpsc::Receiver<Request>,
+    events: mpsc::Sender<ClientEvent>,
+    /// Events the application has not made room for; while there are any, nothing received is fed.
+    undelivered: VecDeque<ClientEvent>,
+    inbound: VecDeque<(DeliveryId, Received)>,
+    inbound_bytes: usize,
+    dropped: u64,
+    acks: Acks,
+    outgoing: Outgoing,
+    tickets: HashMap<Ticket, oneshot::Sender<Result<(), PublishError>>>,
+    last_ticket: u64,
+    deadline: Option<tokio::time::Instant>,
+    connected_before: bool,
+    closing: Option<Closing>,
+    /// Held for its lock.
+    _directory: Option<DataDir>,
+}
+
+struct Received {
+    topic: String,
+    payload: bytes::Bytes,
+}
+
+struct Closing {
+    done: oneshot::Sender<()>,
+    closed: bool,
+    until: tokio::time::Instant,
+}
+
+/// Why the driver stopped.
+enum Stop {
+    Shutdown,
+    StoreFailed(String),
+    Gone,
+}
+
+impl Driver {
+    #[allow(clippy::too_many_arguments, reason = "assembled in one place")]
+    pub(super) fn new(
+        endpoint: Endpoint,
+        clock: Clock,
+        transport: Transport,
+        network: transport::Events,
+        provider: ProviderThread,
+        answers: mpsc::UnboundedReceiver<Answer>,
+        storage: Storage,
+        requests: mpsc::Receiver<Request>,
+        events: mpsc::Sender<ClientEvent>,
+        window: usize,
+    ) -> Result<Self, WriterError> {
+        let (durable_sender, durable) = mpsc::unbounded_channel();
+        let completed = move |completion| {
+            let _ = durable_sender.send(completion);
+        };
+        let writer = Writer::spawn(storage.store, Some(storage.audit), Box::new(completed))?;
+        Ok(Self {
+            endpoint,
+            clock,
+            transport,
+            network,
+            provider,
+            answers,
+            writer,
+            durable,
+            requests,
+            events,
+            undelivered: VecDeque::new(),
+            inbound: VecDeque::new(),
+            inbound_bytes: 0,
+            dropped: 0,
+            acks: Acks::default(),
+            outgoing: Outgoing::new(window),
+            tickets: HashMap::new(),
+            last_ticket: 0,
+            deadline: None,
+            connected_before: false,
+            closing: None,
+            _directory: storage.directory,
+        })
+    }
+
+    pub(super) async fn run(mut self) {
+        let stop = loop {
+            if let Err(stop) = self.turn() {
+                break stop;
+            }
+            if let Err(stop) = self.wait().await {
+                break stop;
+            }
+        };
+        if let Stop::StoreFailed(reason) = stop {
+            tracing::error!(%reason, "state could not be written: the client stops");
+            let _ = self.events.send(ClientEvent::StoreFailed { reason }).await;
+            return;
+        }
+        self.transport.close(SHUTDOWN_WAIT).await;
+        // Everything was answered as durable, or the shutdown's time is over: the writer flushes what is left.
+        let Self { writer, closing, .. } = self;
+        let _ = tokio::task::spawn_blocking(move || drop(writer)).await;
+        if let Some(closing) = closing {
+            let _ = closing.done.send(());
+        }
+    }
+
+    /// Everything that can be done without waiting.
+    fn turn(&mut self) -> Result<(), Stop> {
+        loop {
+            self.drain()?;
+            let can_feed = self.undelivered.is_empty() && self.endpoint.backlog() < MAX_BACKLOG;
+            let Some(inbound) = (if can_feed { self.inbound.pop_front() } else { None }) else { break };
+            let (delivery, inbound) = inbound;
+            self.inbound_bytes -= inbound.payload.len();
+            self.feed(Input::Receive { delivery, topic: inbound.topic, payload: inbound.payload.into() });
+        }
+        while let Some(finished) = self.outgoing.submit(&self.transport) {
+            self.finish(finished);
+        }
+        match &self.closing {
+            Some(closing) if closing.closed && self.endpoint.backlog() == 0 && self.outgoing.len() == 0 => {
+                Err(Stop::Shutdown)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// One thing that had to be waited for.
+    async fn wait(&mut self) -> Result<(), Stop> {
+        let read = self.inbound_bytes < MAX_INBOUND_BYTES && self.inbound.len() < 2 * MAX_INBOUND;
+        let accept = self.closing.is_none()
+            && self.endpoint.backlog() < MAX_BACKLOG
+            && self.outgoing.len() < MAX_BACKLOG;
+        let until = self.closing.as_ref().map(|closing| closing.until);
+        let events = self.events.clone();
+        tokio::select! {
+            event = self.network.recv(), if read => match event {
+                Some(event) => self.network_event(event),
+                None => return Err(Stop::Gone),
+            },
+            Some(request) = self.requests.recv(), if accept => self.request(request),
+            Some((id, result)) = self.answers.recv() => self.feed(Input::Provided(id, result)),
+            Some(completion) = self.durable.recv() => match completion {
+                Completion::Durable(seq) => self.feed(Input::Persisted(seq)),
+                Completion::Waiting(error) => tracing::error!(%error, "the store waits"),
+                Completion::Failed(error) => return Err(Stop::StoreFailed(error.to_string())),
+                _ => {}
+            },
+            finished = self.outgoing.finished() => self.finish(finished),
+            permit = events.reserve(), if !self.undelivered.is_empty() => {
+                if let (Ok(permit), Some(event)) = (permit, self.undelivered.pop_front()) {
+                    permit.send(event);
+                } else {
+                    // The application dropped its events: it wants none.
+                    self.undelivered.clear();
+                }
+            },
+            () = sleep_until(self.deadline) => {
+                self.deadline = None;
+                self.feed(Input::Timeout);
+            },
+            () = sleep_until(until) => return Err(Stop::Shutdown),
+        }
+        Ok(())
+    }
+
+    fn feed(&mut self, input: Input) {
+        self.endpoint.handle(self.clock.now(), input);
+    }
+
+    fn drain(&mut self) -> Result<(), Stop> {
+        while let Some(output) = self.endpoint.poll_output() {
+            match output {
+                Output::Persist { seq, changes, audit } => {
+                    let submitted = self.writer.submit(seq, self.clock.now().wall, changes, audit);
+                    submitted.map_err(|error| Stop::StoreFailed(error.to_string()))?;
+                }
+                Output::Provider(id, request) => {
+                    let gone = || Stop::StoreFailed("the provider's thread ended".into());
+                    self.provider.submit(id, request).ok_or_else(gone)?;
+                }
+                Output::Transmit(transmit) => self.outgoing.push(transmit),
+                Output::Subscribe(filter) => self.subscribe(filter),
+                Output::Refetch(filter) => self.subscribe(filter),
+                Output::Acknowledge(delivery) => {
+                    let transport = &self.transport;
+                    self.acks.finished(delivery, |token| transport.acknowledge(token));
+                }
+                Output::Event(event) => self.protocol_event(event),
+                Output::Timeout(at) => self.deadline = Some(self.clock.instant(at)),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn protocol_event(&mut self, event: Event) {
+        match event {
+            Event::SendFailed { ticket, reason } => {
+                if let Some(done) = self.tickets.remove(&ticket) {
+                    let _ = done.send(Err(reason.into()));
+                }
+            }
+            Event::Closed => {
+                if let Some(closing) = &mut self.closing {
+                    closing.closed = true;
+                }
+            }
+            event => self.tell(ClientEvent::Protocol(event)),
+        }
+    }
+
+    fn tell(&mut self, event: ClientEvent) {
+        if self.undelivered.is_empty() {
+            match self.events.try_send(event) {
+                Ok(()) | Err(mpsc::error::TrySendError::Closed(_)) => {}
+                Err(mpsc::error::TrySendError::Full(event)) => self.undelivered.push_back(event),
+            }
+        } else {
+            self.undelivered.push_back(event);
+        }
+    }
+
+    fn network_event(&mut self, event: transport::Event) {
+        match event {
+            transport::Event::Connected { tls, .. } => {
+                // The transport renews subscriptions; only a new process has to make them.
+                let session_present = std::mem::replace(&mut self.connected_before, true);
+                self.feed(Input::Connected { session_present });
+                self.tell(ClientEvent::Connected { tls });
+            }
+            transport::Event::Disconnected { error } => {
+                tracing::debug!(%error, "disconnected");
+                self.tell(ClientEvent::Disconnected { error });
+            }
+            transport::Event::Message(inbound) => {
+                if inbound.qos == Qos::AtMostOnce && self.inbound.len() >= MAX_INBOUND {
+                    self.dropped += 1;
+                    return;
+                }
+                let delivery = self.acks.arrived(inbound.token);
+                self.inbound_bytes += inbound.payload.len();
+                self.inbound
+                    .push_back((delivery, Received { topic: inbound.topic, payload: inbound.payload }));
+            }
+            transport::Event::Oversized { topic, token, .. } => {
+                let delivery = self.acks.arrived(token);
+                self.feed(Input::Oversized { delivery, topic });
+            }
+            transport::Event::SubscriptionRefused { filter, error } => {
+                self.tell(ClientEvent::SubscriptionRefused { filter, error });
+            }
+        }
+    }
+
+    fn subscribe(&self, filter: String) {
+        let (transport, events) = (self.transport.clone(), self.events.clone());
+        tokio::spawn(async move {
+            if let Err(error) = transport.subscribe(filter.clone(), Qos::AtLeastOnce).await {
+                let _ = events.send(ClientEvent::SubscriptionRefused { filter, error }).await;
+            }
+        });
+    }
+
+    fn request(&mut self, request: Request) {
+        match request {
+            Request::AddPeer(peer) => self.feed(Input::Command(Command::AddPeer(peer))),
+            Request::Publish { peer, topic, stream, content, done } => {
+                self.last_ticket += 1;
+                let ticket = Ticket(self.last_ticket);
+                self.tickets.insert(ticket, done);
+                self.feed(Input::Command(Command::Publish(Publish { ticket, peer, topic, stream, content })));
+            }
+            Request::Status(answer) => {
+                let _ = answer.send(ClientStatus {
+                    endpoint: self.endpoint.status(),
+                    connected: self.transport.is_connected(),
+                    unacknowledged: self.acks.len(),
+                    outgoing: self.outgoing.len(),
+                    dropped: self.dropped,
+                });
+            }
+            Request::Shutdown(done) => {
+                let until = tokio::time::Instant::now() + SHUTDOWN_WAIT;
+                self.closing = Some(Closing { done, closed: false, until });
+                self.feed(Input::Command(Command::Shutdown));
+            }
+        }
+    }
+
+    fn finish(&mut self, finished: Finished) {
+        let Some(ticket) = finished.ticket else {
+            if let Err(error) = finished.result {
+                tracing::warn!(%error, "an announcement was not published");
+            }
+            return;
+        };
+        if let Some(done) = self.tickets.remove(&ticket) {
+            let _ = done.send(finished.result.map_err(PublishError::from));
+        }
+    }
+}
+
+async fn sleep_until(at: Option<tokio::time::Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}
