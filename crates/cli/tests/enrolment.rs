@@ -42,6 +42,7 @@ fn two_devices_are_enrolled_and_one_is_revoked() {
     shell.ok("device keygen --dir replacement --id press-7");
     let issued = shell.json("ca issue replacement/request.cbor --grant publish:plant/#");
     assert_eq!(issued["certificate"]["key_epoch"], 2);
+    assert_eq!((&issued["renewed"], &issued["replaced"]), (&false.into(), &true.into()));
     shell.ok("device install --dir replacement --anchors ca/anchors.cbor");
 
     for log in ["ca", "press-7", "gateway"] {
@@ -148,6 +149,15 @@ fn only_a_device_s_own_certificate_of_its_own_authority_is_installed() {
     assert_eq!(shell.json("device show --dir press-7")["certificate_state"], "valid");
 
     shell.fails(4, "device install --dir nothing-here");
+
+    // A renewal is installed, and then the one before it no longer is.
+    std::fs::copy(shell.path("press-7/certificate.cbor"), shell.path("old.crt")).unwrap();
+    std::thread::sleep(std::time::Duration::from_millis(1100));
+    let renewed = shell.json("ca issue press-7/request.cbor");
+    assert_eq!((&renewed["renewed"], &renewed["certificate"]["key_epoch"]), (&true.into(), &1.into()));
+    shell.ok("device install --dir press-7");
+    let old = shell.fails(6, "device install --dir press-7 --certificate old.crt");
+    assert!(old.err.contains("latest"), "{}", old.err);
 }
 
 #[test]

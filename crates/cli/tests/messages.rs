@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use common::{Done, Shell};
 use pqc_iiot_mqtt::broker::EmbeddedBroker;
+use pqc_iiot_mqtt::testing::{TestCa, tls_proxy};
 use serde_json::Value;
 
 /// `sub`, once it is subscribed.
@@ -190,4 +191,37 @@ fn the_authority_s_messages_reach_a_running_gateway() {
     let report = shell.json(&format!("doctor --dir gateway {common}"));
     let checks = report["checks"].as_array().unwrap();
     assert!(checks.iter().any(|check| check["name"] == "broker" && check["state"] == "ok"));
+}
+
+#[test]
+fn tls_is_post_quantum_and_its_authority_is_checked() {
+    let broker = EmbeddedBroker::start(None).unwrap();
+    let shell = Shell::enrolled();
+    let ca = TestCa::new(&shell.path(""));
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let proxy = runtime.block_on(tls_proxy(&ca, broker.v5(), true));
+    let (certificate, key) = ca.issue("tls-client");
+    let tls = format!(
+        "--broker mqtts://localhost:{} --tls-ca ca.pem --tls-certificate {} --tls-key {}",
+        proxy.port(),
+        certificate.display(),
+        key.display()
+    );
+    let report = shell.json(&format!("doctor {tls}"));
+    let group = report["checks"].as_array().unwrap().iter().find(|check| check["name"] == "TLS").unwrap();
+    assert_eq!(group["state"], "ok");
+    assert!(group["detail"].as_str().unwrap().contains("X25519MLKEM768"), "{group}");
+
+    let listener =
+        Listener::start(&shell, &format!("sub --dir gateway {tls} --from press-7 -t plant/# -C 1 -W 60s"));
+    shell.ok(&format!("pub --dir press-7 {tls} --to gateway -t plant/x -m over-TLS"));
+    assert_eq!(listener.finish(), (0, "over-TLS\n".to_owned()));
+
+    // Without our certificate, or under an authority that did not vouch for the broker.
+    let url = format!("mqtts://localhost:{}", proxy.port());
+    shell.fails(5, &format!("pub --dir press-7 --broker {url} --tls-ca ca.pem --to gateway -t plant/x -m x"));
+    std::fs::create_dir(shell.path("other")).unwrap();
+    let _ = TestCa::new(&shell.path("other"));
+    let other = tls.replace("--tls-ca ca.pem", "--tls-ca other/ca.pem");
+    shell.fails(5, &format!("pub --dir press-7 {other} --to gateway -t plant/x -m x"));
 }
