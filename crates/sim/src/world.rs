@@ -59,6 +59,8 @@ pub struct World {
     pub broker: HostileBroker,
     /// The protocol's topics.
     pub topics: ControlTopics,
+    /// The transports' packet limit in bytes: of larger publishes endpoints only hear that there was one.
+    pub packet_limit: usize,
     backend: Backend,
     seed: u64,
     made: u64,
@@ -81,6 +83,7 @@ impl World {
             authority: SimAuthority::new(backend, authority_set, seed),
             broker: HostileBroker::new(seed),
             topics: ControlTopics::new("pqc"),
+            packet_limit: usize::MAX,
             backend,
             seed,
             made: 0,
@@ -213,7 +216,11 @@ impl World {
             }
             if let Some((delivery, Packet { topic, payload, .. })) = self.broker.next(name) {
                 moved = true;
-                node.input(Input::Receive { delivery, topic, payload });
+                node.input(if payload.len() > self.packet_limit {
+                    Input::Oversized { delivery, topic }
+                } else {
+                    Input::Receive { delivery, topic, payload }
+                });
             }
         }
         moved

@@ -1,0 +1,49 @@
+//! Tampered MQTT properties: response topic, correlation data, content type and expiry count only as sealed.
+
+use std::time::Duration;
+
+use pqc_iiot_core::endpoint::RefusalReason;
+use pqc_iiot_core::envelope::Content;
+use pqc_iiot_tests::{TOPIC, assert_all_flow, assert_refused, plant};
+
+#[test]
+fn properties_arrive_as_they_were_sealed() {
+    let mut world = plant();
+    let content = Content {
+        content_type: Some("application/cbor".into()),
+        response_topic: Some("plant/answers".into()),
+        correlation_data: Some(b"42".to_vec()),
+        expires: Some(world.clock.wall().plus(Duration::from_secs(60))),
+        ..Content::telemetry("81.5")
+    };
+    world.node("press").publish_content("gateway", TOPIC, content.clone());
+    world.settle();
+    // The broker's own properties do not reach the endpoint at all: what it has is what was sealed.
+    assert_eq!(world.node("gateway").inbox()[0].content, content);
+    let packet = world.broker.last_on(TOPIC);
+    for secret in ["application/cbor", "plant/answers", "81.5"] {
+        let clear = packet.windows(secret.len()).any(|window| window == secret.as_bytes());
+        assert!(!clear, "{secret} is readable on the wire");
+    }
+    assert_all_flow(&mut world);
+}
+
+#[test]
+fn the_sealed_expiry_holds_however_long_the_broker_keeps_the_message() {
+    let mut world = plant();
+    world.broker.withhold(TOPIC);
+    let expires = Some(world.clock.wall().plus(Duration::from_secs(60)));
+    world.node("press").publish_content("gateway", TOPIC, Content { expires, ..Content::telemetry("old") });
+    world.node("press").publish("gateway", TOPIC, "no expiry");
+    world.settle();
+    world.broker.withhold_nothing();
+    let [expiring, lasting] = <[Vec<u8>; 2]>::try_from(world.broker.captured_on(TOPIC)).unwrap();
+    world.advance(Duration::from_secs(61));
+    world.broker.inject(TOPIC, &expiring);
+    world.broker.inject(TOPIC, &lasting);
+    world.settle();
+    assert_eq!(world.node("gateway").received(), ["no expiry"]);
+    assert_eq!(world.node("gateway").refused(RefusalReason::MessageExpired), 1);
+    assert_refused(&mut world, TOPIC, &expiring, RefusalReason::Replayed);
+    assert_all_flow(&mut world);
+}

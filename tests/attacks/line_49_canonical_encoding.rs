@@ -1,0 +1,67 @@
+//! Canonical encoding: trailing bytes, non-minimal or indefinite lengths, duplicate, unsorted or surplus fields, tags.
+
+use pqc_iiot_core::codec::Writer;
+use pqc_iiot_core::endpoint::RefusalReason;
+use pqc_iiot_tests::{
+    Freely, TOPIC, assert_all_flow, assert_refused, everything, intercept, keys_topic, plant, thief_of,
+};
+
+#[test]
+fn no_second_encoding_of_a_signed_object_is_accepted() {
+    let mut world = plant();
+    world.broker.withhold("pqc/keys/drill");
+    world.enrol("drill", &everything());
+    world.settle();
+    world.broker.withhold_nothing();
+    world.introduce("gateway", "drill");
+    let topic = keys_topic("drill");
+    let drill = thief_of(&mut world, "drill");
+    let genuine = drill.announcement(&drill.certificate, 1, &drill.peer, &topic);
+    assert_eq!(genuine[0], 0x84);
+    let rest = &genuine[1..];
+    let map = genuine.iter().position(|byte| *byte == 0xa0).unwrap();
+    let variants: [Vec<u8>; 8] = [
+        [&genuine[..], &[0]].concat(),
+        [&genuine[..], &genuine].concat(),
+        [&[0x98, 0x04], rest].concat(),
+        [&[0x9f], rest, &[0xff]].concat(),
+        [&[0xd8, 0x62], &genuine[..]].concat(),
+        [&genuine[..map], &[0xb8, 0x00], &genuine[map + 1..]].concat(),
+        [&genuine[..map], &[0xbf, 0xff], &genuine[map + 1..]].concat(),
+        genuine[..genuine.len() - 1].to_vec(),
+    ];
+    for variant in variants {
+        assert_refused(&mut world, &topic, &variant, RefusalReason::Malformed);
+    }
+
+    // Payloads that break the rules under the peer's own, valid signature.
+    let payloads: [fn(&mut Writer) -> &mut Writer; 5] = [
+        |w| w.map(3).int(1).bytes(&[1]).int(1).bytes(&[1]).int(2).uint(1),
+        |w| w.map(3).int(2).uint(1).int(1).bytes(&[1]).int(3).bytes(&[0; 16]),
+        |w| w.map(4).int(1).bytes(&[1]).int(2).uint(1).int(3).bytes(&[0; 16]).int(4).uint(1),
+        |w| w.map(2).int(1).bytes(&[1]).int(2).uint(1),
+        |w| w.map(3).int(1).bytes(&[1]).int(2).uint(1).int(3).bytes(&[0; 16]).uint(0),
+    ];
+    for write in payloads {
+        let object = drill.sign(&Freely { write }, &(&drill.peer, topic.as_str()));
+        assert_refused(&mut world, &topic, &object, RefusalReason::Malformed);
+    }
+    assert!(!world.node("gateway").was_ready("drill"));
+    world.broker.inject(&topic, &genuine);
+    world.settle();
+    assert!(world.node("gateway").was_ready("drill"), "negative control");
+    assert_all_flow(&mut world);
+}
+
+#[test]
+fn no_second_encoding_of_an_envelope_is_accepted() {
+    let mut world = plant();
+    let packet = intercept(&mut world, TOPIC, "81.5");
+    assert_refused(&mut world, TOPIC, &[&packet[..], &[0]].concat(), RefusalReason::BadSignature);
+    assert_refused(&mut world, TOPIC, &packet[..packet.len() - 1], RefusalReason::BadSignature);
+    assert_refused(&mut world, TOPIC, &[&[0], &packet[..]].concat(), RefusalReason::UnknownKind);
+    world.broker.inject(TOPIC, &packet);
+    world.settle();
+    assert_eq!(world.node("gateway").received(), ["81.5"]);
+    assert_all_flow(&mut world);
+}

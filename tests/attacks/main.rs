@@ -1,0 +1,35 @@
+//! Attacks that must fail, one module each. Every test asserts that the attack has no effect *and* that honest traffic
+//! still flows afterwards.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod line_02_corrupted_copy_first;
+mod line_03_oversized_publish;
+mod line_05_revocation_ends_both_directions;
+mod line_06_certificate_expires_in_use;
+mod line_07_old_manifest_as_newer;
+mod line_08_junk_before_revocation;
+mod line_10_replay_across_restart;
+mod line_11_reflection;
+mod line_19_malformed_input;
+mod line_20_replayed_announcement;
+mod line_21_revocation_gap;
+mod line_25_key_compromise_impersonation;
+mod line_26_role_reflection;
+mod line_27_suite_downgrade;
+mod line_28_hybrid_stripping;
+mod line_33_retained_substitution;
+mod line_34_cross_topic_republish;
+mod line_35_tampered_properties;
+mod line_38_kem_binding;
+mod line_39_low_order_share;
+mod line_41_signature_malleability;
+mod line_42_context_separation;
+mod line_43_clock_rollback;
+mod line_49_canonical_encoding;
+mod line_50_log_and_metric_injection;
+mod line_51_grants;
+mod line_57_resigned_blob;
+mod line_59_far_ahead_claims;
+mod line_66_dropped_issuer;
+mod line_69_hidden_prekeys;
+mod line_71_checkpoint_that_omits;
