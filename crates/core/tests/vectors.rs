@@ -1,5 +1,6 @@
 //! The published vectors of `docs/vectors`: made from fixed seeds, compared byte for byte, and accepted or refused by
-//! both backends. `PQC_IIOT_WRITE_VECTORS=1` writes them anew, which is a change of the protocol.
+//! both backends. `PQC_IIOT_WRITE_VECTORS=1 cargo test -p pqc-iiot-core --test vectors the_files` writes them anew, which
+//! is a change of the protocol.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 #[path = "vectors/generate.rs"]

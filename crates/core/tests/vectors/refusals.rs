@@ -241,12 +241,16 @@ fn messages(world: &World, collector: &Collector) -> Vec<Case> {
     ]
 }
 
+/// Offset of the unprotected map: after the array's head, the byte string's head and the protected header.
+const UNPROTECTED: usize = 1 + 2 + 58;
+
 fn announcements(world: &World, collector: &Collector) -> Vec<Case> {
     let encoded = &collector.objects["announcement/press-7"].1;
     let certificate = &world.press_7.certificate.encoded;
     let inner = find(encoded, certificate);
     let epoch = inner + certificate.len() + 1;
     let flip = |at: usize| Some(Edit { at, remove: 1, insert: vec![encoded[at] ^ 1] });
+    let insert = |at, remove, bytes: &[u8]| Some(Edit { at, remove, insert: bytes.to_vec() });
     let case = |name, refused, edit| Case { name, refused, edit, ..ANNOUNCEMENT };
     let issuer = find(certificate, world.ca.authority.issuer().fingerprint().as_bytes());
     vec![
@@ -277,6 +281,9 @@ fn announcements(world: &World, collector: &Collector) -> Vec<Case> {
             ..ANNOUNCEMENT
         },
         case("tagged", "malformed", Some(Edit { at: 0, remove: 0, insert: vec![0xd8, 0x62] })),
+        case("alg in the unprotected header", "malformed", insert(UNPROTECTED, 1, &[0xa1, 0x01, 0x32])),
+        case("a critical label that nobody knows", "malformed", insert(12, 1, &[encoded[12] ^ 1])),
+        case("another signer named", "bad-signature", flip(UNPROTECTED - 1)),
         case(
             "the key epoch raised outside the certificate",
             "identity-mismatch",
