@@ -132,7 +132,11 @@ fn what_trust_forbids_is_exit_code_6_and_what_is_missing_says_so() {
 
     // A revoked sender is told so itself, and cannot send.
     shell.ok(&format!("ca revoke press-7 {common}"));
-    shell.fails(6, &format!("pub --dir press-7 {common} --to gateway -t plant/x -m x"));
+    let revoked = shell.fails(6, &format!("pub --dir press-7 {common} --to gateway -t plant/x -m x"));
+    assert!(revoked.err.contains("this identity is revoked"), "{}", revoked.err);
+    assert_eq!(shell.json("status --dir press-7")["own_revoked"], true);
+    let sick = shell.run("doctor --dir press-7");
+    assert!(sick.code == 1 && sick.out.contains("revoked"), "{}", sick.out);
     // Not enrolled at all.
     shell.ok("device keygen --dir fresh");
     let done = shell.fails(4, &format!("pub --dir fresh {common} --to gateway -t plant/x -m x"));

@@ -4,6 +4,7 @@ use std::io::{self, IsTerminal, Write};
 use std::path::Path;
 use std::time::Duration;
 
+use pqc_iiot_core::control::revocation::{MAX_ENTRIES, RevocationState};
 use pqc_iiot_core::identity::certificate::MAX_CERTIFICATE;
 use pqc_iiot_core::time::UnixTime;
 use pqc_iiot_mqtt::transport::{Event, ProtocolVersion, TlsInfo, Transport, TransportOptions};
@@ -160,6 +161,13 @@ fn store(checks: &mut Checks, keeper: &Keeper) -> UnixTime {
             return now();
         }
     };
+    let list = RevocationState::restore(&rows, MAX_ENTRIES).ok();
+    if list.is_some_and(|list| super::status::own_revoked(keeper, &list).unwrap_or(false)) {
+        let what = "this identity is revoked: nobody accepts anything from it";
+        let fix =
+            "make new keys with `pqc-iiot device keygen` in another directory, and request a new certificate";
+        checks.problem("revocation", &CliError::new(ErrorKind::Refused, what).fix(fix));
+    }
     checks.ok(
         "store",
         format!("{}, each verified, after {generation} commits", counted(rows.len() as u64, "row", "rows")),

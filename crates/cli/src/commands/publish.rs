@@ -26,6 +26,8 @@ use crate::output::Report;
 const WINDOW: usize = 32;
 /// Lines read ahead.
 const READ_AHEAD: usize = 64;
+/// How long to look for the cause of a failure.
+const CAUSE_PATIENCE: Duration = Duration::from_millis(200);
 /// How long the broker keeps the session of `pub` after it ended: long enough for a reconnect.
 const SESSION_EXPIRY_SECS: u32 = 300;
 
@@ -120,16 +122,23 @@ async fn send(client: &mut Client, source: Source, args: &PubArgs, context: &Con
         sender.finish().await
     };
     let watching = async {
-        let result = watch_events(events, peer).await;
+        let result = watch_events(&mut *events, peer).await;
         drop(ended);
         result
     };
-    tokio::select! {
+    let result = tokio::select! {
         result = sending => result,
         result = watching => result.map(|()| 0),
         // Never: the sender lives in `watching`.
         Ok(()) = watcher.changed() => Ok(0),
+    };
+    if result.is_err() {
+        // The cause may be among the events not yet taken: our own revocation, a store that failed.
+        while let Ok(Some(event)) = tokio::time::timeout(CAUSE_PATIENCE, events.recv()).await {
+            client::fatal(&event)?;
+        }
     }
+    result
 }
 
 /// Waits until the peer can be sent to.

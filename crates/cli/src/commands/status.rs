@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 
 use pqc_iiot_core::codec::{DecodeError, Reader};
-use pqc_iiot_core::control::revocation::{MAX_ENTRIES, RevocationState};
+use pqc_iiot_core::control::revocation::{MAX_ENTRIES, RevocationEntryId, RevocationState};
 use pqc_iiot_core::ids::{Fingerprint, PeerId};
 use pqc_iiot_core::store::{RecordKind, Row};
 use pqc_iiot_core::time::UnixTime;
@@ -13,13 +13,15 @@ use serde::Serialize;
 use super::{Context, identity};
 use crate::args::StatusArgs;
 use crate::error::{CliError, ErrorKind, Result};
-use crate::keeper::{open_store, store_error};
+use crate::keeper::{Keeper, open_store, store_error};
 use crate::output::{Report, columns, table};
 use crate::time::rfc3339;
 
 #[derive(Serialize)]
 struct Status {
     peer: String,
+    /// This identity itself is revoked.
+    own_revoked: bool,
     anchors_version: Option<u64>,
     revocation_seq: u64,
     revoked: usize,
@@ -50,7 +52,10 @@ impl Report for Status {
         table(
             out,
             &[
-                ("peer", self.peer.clone()),
+                (
+                    "peer",
+                    if self.own_revoked { format!("{} (REVOKED)", self.peer) } else { self.peer.clone() },
+                ),
                 (
                     "anchors",
                     self.anchors_version.map_or_else(unknown, |version| format!("version {version}")),
@@ -101,6 +106,7 @@ pub(super) fn run(args: &StatusArgs, context: &Context) -> Result<()> {
     let count = |kind| rows.iter().filter(|row| row.kind == kind).count();
     let anchors = super::device::pinned_anchors(&keeper)?;
     context.output.report(&Status {
+        own_revoked: own_revoked(&keeper, &revocations)?,
         peer: super::device::own_name(&keeper)?.as_str().to_owned(),
         anchors_version: anchors.map(|anchors| anchors.anchors().version),
         revocation_seq: revocations.head().seq,
@@ -115,6 +121,12 @@ pub(super) fn run(args: &StatusArgs, context: &Context) -> Result<()> {
         audit_head: store.audit_head().map(|head| format!("{}:{}", head.seq, head.hash)),
         peers,
     })
+}
+
+/// Whether the list names this identity.
+pub(super) fn own_revoked(keeper: &Keeper, revocations: &RevocationState) -> Result<bool> {
+    let name = super::device::own_name(keeper)?;
+    Ok(revocations.is_revoked(&RevocationEntryId::new(&name, &keeper.identity().key_id())))
 }
 
 /// The durable time floor.
