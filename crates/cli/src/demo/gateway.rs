@@ -5,11 +5,12 @@ use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use pqc_iiot_core::endpoint::{Event, Message, PeerLoss};
 use pqc_iiot_core::ids::PeerId;
 use pqc_iiot_mqtt::client::{ClientEvent, Events, SecureMqttClient};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::error::{CliError, ErrorKind, Result};
@@ -35,6 +36,7 @@ pub(super) struct Inbox;
 pub(super) struct InboxHandle {
     client: SecureMqttClient,
     state: Arc<Mutex<State>>,
+    delivered: watch::Receiver<u64>,
     task: Arc<Mutex<Option<JoinHandle<()>>>>,
 }
 
@@ -58,14 +60,20 @@ impl Inbox {
     ) -> Result<InboxHandle> {
         let writer = out.map(|path| RowWriter::create(path, total)).transpose()?;
         let state = Arc::new(Mutex::new(State { writer, ..State::default() }));
-        let task = tokio::spawn(run(events, state.clone()));
-        Ok(InboxHandle { client, state, task: Arc::new(Mutex::new(Some(task))) })
+        let (progress, delivered) = watch::channel(0);
+        let task = tokio::spawn(run(events, state.clone(), progress));
+        Ok(InboxHandle { client, state, delivered, task: Arc::new(Mutex::new(Some(task))) })
     }
 }
 
-async fn run(mut events: Events, state: Arc<Mutex<State>>) {
+async fn run(mut events: Events, state: Arc<Mutex<State>>, progress: watch::Sender<u64>) {
     while let Some(event) = events.recv().await {
-        lock(&state).take(event);
+        let delivered = {
+            let mut state = lock(&state);
+            state.take(event);
+            state.counts.delivered
+        };
+        progress.send_replace(delivered);
     }
 }
 
@@ -131,6 +139,15 @@ impl InboxHandle {
     /// Refusals so far, by reason, as the gateway's events tell them.
     pub(super) fn refused(&self) -> BTreeMap<&'static str, u64> {
         lock(&self.state).refused.clone()
+    }
+
+    /// Waits until fewer than `window` of `queued` rows are under way, or `patience` is over: brokers drop what queues
+    /// beyond their bound (Mosquitto: 1,000) although they have acknowledged it.
+    pub(super) async fn room(&self, queued: u64, window: u64, patience: Duration) {
+        let mut delivered = self.delivered.clone();
+        let room = delivered.wait_for(|delivered| queued.saturating_sub(*delivered) < window);
+        // What is still missing then is reported as lost.
+        let _ = tokio::time::timeout(patience, room).await;
     }
 
     /// Whether so many peers are ready.

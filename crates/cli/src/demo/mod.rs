@@ -8,6 +8,8 @@ mod report;
 mod rows;
 
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
@@ -45,6 +47,9 @@ pub(crate) struct Options {
     /// Where identities, stores and logs stay; a temporary directory, removed at the end, if none.
     pub(crate) data_dir: Option<PathBuf>,
 }
+
+/// Rows under way at most.
+const WINDOW: u64 = 256;
 
 /// The longest the demo waits for any one thing.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -161,10 +166,12 @@ async fn stream(rows: &Rows, devices: &[Device], inbox: &InboxHandle, bar: &Prog
         first.publish(&meta(first.id())?, content).await?;
     }
     inbox.layout(rows.final_newline());
+    let queued = Arc::new(AtomicU64::new(0));
     let mut senders = JoinSet::new();
     for (index, device) in devices.iter().enumerate() {
         let share = rows.share(index, devices.len());
         let (device, topic) = (device.clone(), topic(device.id())?);
+        let (inbox, queued) = (inbox.clone(), queued.clone());
         senders.spawn(async move {
             let mut deliveries = std::collections::VecDeque::new();
             let mut accepted = 0u64;
@@ -173,6 +180,7 @@ async fn stream(rows: &Rows, devices: &[Device], inbox: &InboxHandle, bar: &Prog
                 if let Some(pause) = pace {
                     tokio::time::sleep(pause).await;
                 }
+                inbox.room(queued.fetch_add(1, Ordering::Relaxed), WINDOW, PATIENCE).await;
                 let content = Content {
                     correlation_data: Some(number.to_be_bytes().to_vec()),
                     ..Content::telemetry(row)
