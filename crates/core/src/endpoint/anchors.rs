@@ -16,6 +16,7 @@ impl Endpoint {
             return self.acknowledge(delivery);
         }
         if !self.budgets.control.take(self.clock.monotonic()) {
+            self.control_retry = self.budgets.control.next_token();
             return self.refuse_delivery(delivery, RefusalReason::OverBudget, None);
         }
         match self.anchors.succeed(payload, self.clock.effective()) {

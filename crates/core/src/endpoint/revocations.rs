@@ -174,9 +174,9 @@ impl Endpoint {
         }
     }
 
-    /// Asks the broker for the retained revocations again.
+    /// Asks the broker for the retained objects of the authority again.
     fn refetch_control(&mut self) {
-        for filter in [self.topics.revocations(), self.topics.checkpoint()] {
+        for filter in [self.topics.anchors(), self.topics.revocations(), self.topics.checkpoint()] {
             self.barrier.emit(Durable::NOW, Output::Refetch(filter));
         }
     }

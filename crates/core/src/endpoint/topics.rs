@@ -33,7 +33,8 @@ impl Place<'_> {
             Self::Prekeys(_) => limits.prekeys,
             Self::Anchors => limits.anchors,
             Self::Revocation | Self::Checkpoint | Self::CheckpointChunk(_) => limits.revocation,
-            Self::Unknown => 0,
+            // Refused unread, for its topic.
+            Self::Unknown => usize::MAX,
         }
     }
 }
