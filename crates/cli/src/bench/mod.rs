@@ -26,7 +26,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use thiserror::Error;
 
-use report::References;
+use report::{Measured, References};
 use stats::Samples;
 
 /// How many samples a run takes.
@@ -47,6 +47,9 @@ impl Effort {
         }
     }
 }
+
+/// Samples taken in one go.
+const CHUNK: usize = 50;
 
 /// Why there are no figures.
 #[derive(Debug, Error)]
@@ -81,18 +84,20 @@ pub fn run(
     mut progress: impl FnMut(Progress),
 ) -> Result<Report, BenchError> {
     let cases = Case::all();
-    let mut references = References::new(effort)?;
     let mut rows = Vec::with_capacity(cases.len());
     for (done, case) in cases.iter().enumerate() {
         progress(Progress { done, total: cases.len(), name: case.name() });
-        // The references are sampled all along the run: targets are scaled by the same minutes they are judged in.
-        references.sample(stop)?;
         let mut workload = case.build()?;
+        let mut references = References::new()?;
         let mut samples = Samples::default();
-        samples.take(&mut *workload, effort.samples(), stop)?;
-        rows.push((*case, workload.bytes(), samples));
+        // The references are sampled between the row's own samples: a target is scaled by the moments it is judged in.
+        for _ in 0..effort.samples() / CHUNK {
+            references.sample(stop)?;
+            samples.take(&mut *workload, CHUNK, stop)?;
+        }
+        rows.push(Measured { case: *case, bytes: workload.bytes(), samples, references });
     }
-    Ok(Report::new(&references, rows))
+    Ok(Report::new(rows))
 }
 
 fn interrupted(stop: &AtomicBool) -> Result<(), BenchError> {

@@ -7,14 +7,14 @@ use serde::Serialize;
 
 use super::reference::{Aes256Gcm, MlDsa65Verify};
 use super::stats::Samples;
-use super::{BenchError, Case, Effort, Workload};
+use super::{BenchError, Case, Workload};
 
 /// The reading of each reference on the machine that the targets were set for, in microseconds.
 const AES_256_GCM_REFERENCE: f64 = 0.135;
 const ML_DSA_65_REFERENCE: f64 = 65.0;
 
-/// Samples of each reference before each case.
-const SLICE: usize = 40;
+/// Samples of each reference before each of [`CHUNK`](super::CHUNK) of a row.
+const SLICE: usize = 8;
 
 /// One measured operation. Times are in microseconds.
 #[derive(Debug, Clone, Serialize)]
@@ -44,7 +44,7 @@ pub struct Row {
     /// The most that `median` is to be on the reference machine.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub target: Option<f64>,
-    /// `target`, scaled to this machine if its references read slower.
+    /// `target`, scaled if the references read slower beside this row.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub scaled_target: Option<f64>,
     /// The most that `ratio` is to be.
@@ -63,18 +63,35 @@ pub struct Report {
 }
 
 impl Report {
-    pub(super) fn new(references: &References, cases: Vec<(Case, usize, Samples)>) -> Self {
-        let scales = references.scales();
-        Self {
-            rows: cases
-                .into_iter()
-                .map(|(case, bytes, samples)| row(&case, bytes, &samples, scales))
-                .collect(),
+    pub(super) fn new(mut measured: Vec<Measured>) -> Self {
+        let (mut aes_256_gcm, mut ml_dsa_65) = (Samples::default(), Samples::default());
+        for measured in &measured {
+            aes_256_gcm.extend(&measured.references.aes_256_gcm.1);
+            ml_dsa_65.extend(&measured.references.ml_dsa_65.1);
         }
+        // The reference rows on `aws-lc` speak for the whole run.
+        for measured in measured.iter_mut().filter(|measured| measured.case.backend().name() == "aws-lc") {
+            match measured.case.name() {
+                "aes256gcm_256" => measured.samples.extend(&aes_256_gcm),
+                "ml_dsa_65_verify" => measured.samples.extend(&ml_dsa_65),
+                _ => {}
+            }
+        }
+        Self { rows: measured.iter().map(row).collect() }
     }
 }
 
-fn row(case: &Case, bytes: usize, samples: &Samples, scales: Scales) -> Row {
+/// A case with its samples, and those of the references taken in between.
+pub(super) struct Measured {
+    pub(super) case: Case,
+    pub(super) bytes: usize,
+    pub(super) samples: Samples,
+    pub(super) references: References,
+}
+
+fn row(measured: &Measured) -> Row {
+    let Measured { case, bytes, samples, references } = measured;
+    let (bytes, scales) = (*bytes, references.scales());
     let (times, baseline) = (samples.row(), samples.baseline().median);
     let ratio = times.median / baseline;
     let target = Target::of(case, bytes);
@@ -149,25 +166,22 @@ struct Scales {
     ml_dsa_65: f64,
 }
 
-/// The reference rows on `aws-lc`, sampled all along a run.
+/// The references on `aws-lc`, sampled beside one case.
 pub(super) struct References {
     aes_256_gcm: (Aes256Gcm, Samples),
     ml_dsa_65: (MlDsa65Verify, Samples),
-    slice: usize,
 }
 
 impl References {
-    pub(super) fn new(effort: Effort) -> Result<Self, BenchError> {
+    pub(super) fn new() -> Result<Self, BenchError> {
         Ok(Self {
             aes_256_gcm: (Aes256Gcm::new(&AWS_LC), Samples::default()),
             ml_dsa_65: (MlDsa65Verify::new(&AWS_LC)?, Samples::default()),
-            slice: SLICE.min(effort.samples()),
         })
     }
 
     pub(super) fn sample(&mut self, stop: &AtomicBool) -> Result<(), BenchError> {
-        let slice = self.slice;
-        let take = |workload: &mut dyn Workload, samples: &mut Samples| samples.take(workload, slice, stop);
+        let take = |workload: &mut dyn Workload, samples: &mut Samples| samples.take(workload, SLICE, stop);
         take(&mut self.aes_256_gcm.0, &mut self.aes_256_gcm.1)?;
         take(&mut self.ml_dsa_65.0, &mut self.ml_dsa_65.1)
     }

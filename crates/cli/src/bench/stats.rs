@@ -52,6 +52,12 @@ impl Samples {
         Ok(())
     }
 
+    /// Takes over the samples of `other`.
+    pub(super) fn extend(&mut self, other: &Self) {
+        self.row.extend(&other.row);
+        self.baseline.extend(&other.baseline);
+    }
+
     pub(super) fn row(&self) -> Summary {
         summary(&self.row)
     }
