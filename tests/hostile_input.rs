@@ -10,7 +10,7 @@ use pqc_iiot_tests::{TOPIC, assert_all_flow, intercept, keys_topic, plant, preke
 use proptest::prelude::*;
 
 /// Every topic at which something genuine may arrive, with a genuine payload.
-fn genuine(world: &mut World) -> Vec<(String, Vec<u8>)> {
+fn genuine(world: &mut World) -> Genuine {
     let message = intercept(world, TOPIC, "81.5");
     let revoked = world.certify(&pqc_iiot_sim::NodeOptions::new("scrapped", &[]));
     let update = world.revocation(&[revoked.peer.as_str()]);
@@ -134,9 +134,11 @@ fn every_genuine_payload_is_refused_at_every_other_topic() {
     assert_all_flow(&mut world);
 }
 
+type Genuine = Vec<(String, Vec<u8>)>;
+
 thread_local! {
     /// Enrolling costs more than hundreds of refusals, so all cases of a property share one world.
-    static WORLD: RefCell<(World, Vec<(String, Vec<u8>)>)> = RefCell::new({
+    static WORLD: RefCell<(World, Genuine)> = RefCell::new({
         let mut world = plant();
         let originals = genuine(&mut world);
         (world, originals)

@@ -152,6 +152,25 @@ fn i4_accepts_each_sequence_once() {
 }
 
 #[test]
+fn i4_a_copy_that_arrives_while_the_first_is_being_opened_costs_no_second_decapsulation() {
+    let mut world = plant();
+    let messages = sequence_of(&mut world, 1);
+    world.node("gateway").hold_provider(true);
+    let calls = world.node("gateway").provider_calls();
+    for _ in 0..10 {
+        world.broker.inject(TOPIC, &messages[0]);
+    }
+    world.settle();
+    let gateway = world.node("gateway");
+    assert_eq!(gateway.provider_calls(), calls + 1);
+    assert_eq!(gateway.refused(RefusalReason::Replayed), 9);
+    gateway.hold_provider(false);
+    world.settle();
+    assert_eq!(world.node("gateway").received(), ["1"]);
+    assert_flows(&mut world, "press", "gateway");
+}
+
+#[test]
 fn i4_any_shuffle_with_duplicates_delivers_each_once() {
     let mut world = plant();
     let messages = sequence_of(&mut world, 48);

@@ -3,6 +3,7 @@
 use pqc_iiot_core::audit::entry::AuditEntry;
 use pqc_iiot_core::audit::{AuditEvent, AuditKind};
 use pqc_iiot_core::codec::signed::{ContextItem, SigStructure, SignedObject, SignerKey, Unverified};
+use pqc_iiot_core::codec::{DecodeError, Reader, Writer};
 use pqc_iiot_core::control::revocation::{
     ChainHead, RevocationCheckpoint, RevocationEntry, RevocationIssuer, RevocationReason, RevocationUpdate,
 };
@@ -46,6 +47,38 @@ fn a_signature_under_one_tag_fails_under_every_other() {
             assert_eq!(verifies, made == checked, "{made} as {checked}");
         }
     }
+    assert_all_flow(&mut world);
+}
+
+/// Two types that differ in nothing but their tag.
+struct Twin<const TYPE: bool>;
+
+impl<const TYPE: bool> SignedObject for Twin<TYPE> {
+    const TAG: &'static str = if TYPE { labels::PREKEY_BUNDLE } else { labels::KEY_ANNOUNCEMENT };
+    type Context<'a> = ();
+
+    fn context<'a>(_: &'a ()) -> Vec<ContextItem<'a>> {
+        Vec::new()
+    }
+
+    fn encode(&self, writer: &mut Writer) {
+        writer.uint(7);
+    }
+
+    fn decode(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        reader.uint().map(|_| Self)
+    }
+}
+
+#[test]
+fn the_tag_alone_tells_types_of_one_shape_apart() {
+    let mut world = plant();
+    let press = thief_of(&mut world, "press");
+    let keys = press.public();
+    let signer = SignerKey::parse(world.backend(), keys.set, &keys.signing_key).unwrap();
+    let signed = press.sign(&Twin::<true>, &());
+    assert!(verifies::<Twin<true>>(&signed, &signer, &()), "negative control");
+    assert!(!verifies::<Twin<false>>(&signed, &signer, &()));
     assert_all_flow(&mut world);
 }
 

@@ -1,6 +1,6 @@
 //! The keys of a peer, in its own hands or a thief's: they sign and seal what an honest endpoint never would.
 
-use std::rc::Rc;
+use std::sync::Arc;
 
 use pqc_iiot_core::codec::signed::{ContextItem, SigStructure, SignedObject, ToBeSigned, signer_fingerprint};
 use pqc_iiot_core::crypto::backend::Backend;
@@ -25,7 +25,7 @@ pub struct Identity {
     /// Its certificate, if it has one.
     pub certificate: Vec<u8>,
     backend: Backend,
-    provider: Rc<SoftwareProvider>,
+    provider: Arc<SoftwareProvider>,
 }
 
 /// What to seal, with every field that an honest sender would not choose.
@@ -54,11 +54,11 @@ impl Identity {
     pub fn generate(backend: Backend, peer: PeerId, set: SignatureSet, kem: Kem, seed: u64) -> Self {
         let random = Box::new(SeededRandom::new(seed));
         let provider = SoftwareProvider::ephemeral(backend, set, kem, random).expect("fresh keys are valid");
-        Self { peer, certificate: Vec::new(), backend, provider: Rc::new(provider) }
+        Self { peer, certificate: Vec::new(), backend, provider: Arc::new(provider) }
     }
 
     /// The provider that holds the keys.
-    pub fn provider(&self) -> &SoftwareProvider {
+    pub fn provider(&self) -> &Arc<SoftwareProvider> {
         &self.provider
     }
 
