@@ -412,7 +412,6 @@ fn i5_size_is_judged_before_content() {
         (keys_topic("nobody"), limits.announcement),
         ("plant/press".into(), limits.message),
         (REVOCATIONS.into(), limits.revocation),
-        ("pqc/unknown".into(), 0),
     ] {
         assert_refused(&mut world, &topic, &vec![0; limit + 1], RefusalReason::Oversized);
     }
