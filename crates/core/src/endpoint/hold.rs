@@ -1,4 +1,6 @@
-//! Deliveries held back, in bounds, by withholding the broker's acknowledgement.
+//! Deliveries that wait, in bounds: for budget unacknowledged, so that the broker slows down; for their sender's
+//! certificate acknowledged, as anyone can send in the name of a peer that is not there yet, and acknowledgements leave in
+//! order: a stranger could stop them all.
 
 use alloc::collections::VecDeque;
 use alloc::string::String;
@@ -21,7 +23,8 @@ pub const MAX_HELD_FOR: Duration = Duration::from_secs(5);
 pub(super) struct Held {
     pub(super) since: Monotonic,
     pub(super) why: Why,
-    pub(super) delivery: DeliveryId,
+    /// `None` once acknowledged.
+    pub(super) delivery: Option<DeliveryId>,
     pub(super) topic: String,
     pub(super) payload: Vec<u8>,
 }

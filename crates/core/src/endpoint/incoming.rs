@@ -1,5 +1,6 @@
 //! Messages in: cheap checks, one signature, one decapsulation, and only then the replay window moves.
 
+use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
 
@@ -16,6 +17,7 @@ use crate::ids::{KeyId, PeerId, StreamId};
 use crate::provider::{PrekeyId, ProviderFailure, ProviderRequest, ProviderResponse};
 use crate::replay::{Replay, ReplayWindow};
 use crate::store::{Change, RecordKind};
+use crate::time::Monotonic;
 
 pub(super) fn window_key(sender: KeyId, own: KeyId, stream: StreamId) -> Vec<u8> {
     [sender.as_bytes(), own.as_bytes(), &[stream.value()]].concat()
@@ -25,18 +27,28 @@ pub(super) fn window_key(sender: KeyId, own: KeyId, stream: StreamId) -> Vec<u8>
 type Refusal = (RefusalReason, Option<PeerId>);
 
 enum Admission {
-    Open(Opening),
+    Open(Box<Opening>),
     Wait(Why),
 }
 
 impl Endpoint {
     pub(super) fn receive_message(&mut self, delivery: DeliveryId, topic: String, payload: Vec<u8>) {
+        let since = self.clock.monotonic();
+        self.consider(since, Some(delivery), topic, payload);
+    }
+
+    /// Opens a packet, lets it wait, or refuses it.
+    fn consider(&mut self, since: Monotonic, delivery: Option<DeliveryId>, topic: String, payload: Vec<u8>) {
         match self.admit(delivery, &topic, &payload) {
-            Ok(Admission::Open(opening)) => self.open(opening),
+            Ok(Admission::Open(opening)) => self.open(*opening),
             Ok(Admission::Wait(why)) => {
-                let held = Held { since: self.clock.monotonic(), why, delivery, topic, payload };
+                let waits_for_certificate = matches!(why, Why::Certificate(_));
+                let mut held = Held { since, why, delivery, topic, payload };
+                if waits_for_certificate {
+                    self.acknowledge(held.delivery.take());
+                }
                 if let Err(held) = self.hold.push(held) {
-                    self.refuse_delivery(delivery, held.reason(), None);
+                    self.refuse_delivery(held.delivery, held.reason(), None);
                 }
             }
             Err((reason, peer)) => self.refuse_delivery(delivery, reason, peer.as_ref()),
@@ -44,7 +56,12 @@ impl Endpoint {
     }
 
     /// Every check up to and including the signature. Nothing of the sender's has changed when this returns.
-    fn admit(&mut self, delivery: DeliveryId, topic: &str, payload: &[u8]) -> Result<Admission, Refusal> {
+    fn admit(
+        &mut self,
+        delivery: Option<DeliveryId>,
+        topic: &str,
+        payload: &[u8],
+    ) -> Result<Admission, Refusal> {
         let packet = Packet::parse(payload).map_err(|error| (reason_of(error), None))?;
         if packet.sender() == self.config.peer_id.as_str() {
             return Err((RefusalReason::Reflected, None));
@@ -98,7 +115,7 @@ impl Endpoint {
         if !certificate.claims().allows(Action::Publish, topic, self.clock.effective()) {
             return refuse(RefusalReason::NoGrant);
         }
-        Ok(Admission::Open(Opening {
+        Ok(Admission::Open(Box::new(Opening {
             delivery,
             topic: topic.into(),
             peer: peer_id.clone(),
@@ -107,7 +124,7 @@ impl Endpoint {
             sequence,
             encapsulation_key,
             envelope,
-        }))
+        })))
     }
 
     fn open(&mut self, opening: Opening) {
@@ -167,7 +184,9 @@ impl Endpoint {
                 self.barrier.emit(after, Output::Event(Event::Message(message)));
             }
         }
-        self.barrier.emit(after, Output::Acknowledge(delivery));
+        if let Some(delivery) = delivery {
+            self.barrier.emit(after, Output::Acknowledge(delivery));
+        }
         Ok(())
     }
 
@@ -204,16 +223,7 @@ impl Endpoint {
                 self.refuse_delivery(held.delivery, held.reason(), None);
                 continue;
             }
-            match self.admit(held.delivery, &held.topic, &held.payload) {
-                Ok(Admission::Open(opening)) => self.open(opening),
-                Ok(Admission::Wait(why)) => {
-                    let delivery = held.delivery;
-                    if let Err(held) = self.hold.push(Held { why, ..held }) {
-                        self.refuse_delivery(delivery, held.reason(), None);
-                    }
-                }
-                Err((reason, peer)) => self.refuse_delivery(held.delivery, reason, peer.as_ref()),
-            }
+            self.consider(held.since, held.delivery, held.topic, held.payload);
         }
     }
 }

@@ -319,11 +319,19 @@ impl Endpoint {
         .min()
     }
 
-    fn acknowledge(&mut self, delivery: DeliveryId) {
-        self.barrier.emit(Durable::NOW, Output::Acknowledge(delivery));
+    fn acknowledge(&mut self, delivery: impl Into<Option<DeliveryId>>) {
+        if let Some(delivery) = delivery.into() {
+            self.barrier.emit(Durable::NOW, Output::Acknowledge(delivery));
+        }
     }
 
-    fn refuse_delivery(&mut self, delivery: DeliveryId, reason: RefusalReason, peer: Option<&PeerId>) {
+    /// Refuses, and acknowledges unless that was done before.
+    fn refuse_delivery(
+        &mut self,
+        delivery: impl Into<Option<DeliveryId>>,
+        reason: RefusalReason,
+        peer: Option<&PeerId>,
+    ) {
         self.refuse(reason, peer);
         self.acknowledge(delivery);
     }

@@ -34,7 +34,8 @@ pub(super) struct Sealing {
 }
 
 pub(super) struct Opening {
-    pub(super) delivery: DeliveryId,
+    /// `None` once acknowledged.
+    pub(super) delivery: Option<DeliveryId>,
     pub(super) topic: String,
     pub(super) peer: PeerId,
     pub(super) key_id: KeyId,
