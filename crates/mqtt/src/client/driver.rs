@@ -73,9 +73,25 @@ pub(super) struct Driver {
     _directory: Option<DataDir>,
 }
 
-struct Received {
-    topic: String,
-    payload: bytes::Bytes,
+enum Received {
+    Message { topic: String, payload: bytes::Bytes },
+    Oversized { topic: String },
+}
+
+impl Received {
+    fn len(&self) -> usize {
+        match self {
+            Self::Message { payload, .. } => payload.len(),
+            Self::Oversized { .. } => 0,
+        }
+    }
+
+    fn into_input(self, delivery: DeliveryId) -> Input {
+        match self {
+            Self::Message { topic, payload } => Input::Receive { delivery, topic, payload: payload.into() },
+            Self::Oversized { topic } => Input::Oversized { delivery, topic },
+        }
+    }
 }
 
 struct Closing {
@@ -152,8 +168,10 @@ impl Driver {
         }
         self.transport.close(SHUTDOWN_WAIT).await;
         // Everything was answered as durable, or the shutdown's time is over: the writer flushes what is left.
-        let Self { writer, closing, .. } = self;
+        let Self { writer, closing, _directory: directory, .. } = self;
         let _ = tokio::task::spawn_blocking(move || drop(writer)).await;
+        // Whoever waits for the shutdown may open the directory again at once.
+        drop(directory);
         if let Some(closing) = closing {
             let _ = closing.done.send(());
         }
@@ -166,8 +184,8 @@ impl Driver {
             let can_feed = self.undelivered.is_empty() && self.endpoint.backlog() < MAX_BACKLOG;
             let Some(inbound) = (if can_feed { self.inbound.pop_front() } else { None }) else { break };
             let (delivery, inbound) = inbound;
-            self.inbound_bytes -= inbound.payload.len();
-            self.feed(Input::Receive { delivery, topic: inbound.topic, payload: inbound.payload.into() });
+            self.inbound_bytes -= inbound.len();
+            self.feed(inbound.into_input(delivery));
         }
         while let Some(finished) = self.outgoing.submit(&self.transport) {
             self.finish(finished);
@@ -295,12 +313,20 @@ impl Driver {
                 }
                 let delivery = self.acks.arrived(inbound.token);
                 self.inbound_bytes += inbound.payload.len();
-                self.inbound
-                    .push_back((delivery, Received { topic: inbound.topic, payload: inbound.payload }));
+                let received = Received::Message { topic: inbound.topic, payload: inbound.payload };
+                self.inbound.push_back((delivery, received));
             }
             transport::Event::Oversized { topic, token, .. } => {
+                if self.inbound.len() >= MAX_INBOUND {
+                    // More than a broker's window of QoS 1: this one expects no acknowledgement, or its broker is
+                    // hostile.
+                    self.dropped += 1;
+                    self.transport.acknowledge(token);
+                    return;
+                }
+                // In its turn, like any delivery: a flood must not outgrow what the application takes.
                 let delivery = self.acks.arrived(token);
-                self.feed(Input::Oversized { delivery, topic });
+                self.inbound.push_back((delivery, Received::Oversized { topic }));
             }
             transport::Event::SubscriptionRefused { filter, error } => {
                 self.tell(ClientEvent::SubscriptionRefused { filter, error });

@@ -62,7 +62,7 @@ pub struct ClientStatus {
     pub unacknowledged: usize,
     /// Messages sealed and not yet acknowledged by the broker.
     pub outgoing: usize,
-    /// Deliveries at QoS 0 dropped because the application did not take its events.
+    /// Deliveries at QoS 0, or oversized, dropped because the application did not take its events.
     pub dropped: u64,
 }
 
