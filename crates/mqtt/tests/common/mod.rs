@@ -1,6 +1,8 @@
 //! What the transport's tests share.
 #![allow(dead_code, unreachable_pub)]
 
+pub mod plant;
+
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
@@ -25,8 +27,12 @@ impl Broker {
         Self::Mosquitto { child, port, extra: extra.iter().map(ToString::to_string).collect() }
     }
 
+    pub fn embedded() -> Self {
+        Self::Embedded(EmbeddedBroker::start(None).unwrap())
+    }
+
     pub fn both() -> [Self; 2] {
-        [Self::mosquitto(&[]), Self::Embedded(EmbeddedBroker::start(None).unwrap())]
+        [Self::mosquitto(&[]), Self::embedded()]
     }
 
     pub fn kill(&mut self) {

@@ -1,0 +1,379 @@
+//! A plant of secure clients on a broker: one authority, enrolled identities, and what each client was told.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use pqc_iiot_core::codec::signed::{ToBeSigned, signer_fingerprint};
+use pqc_iiot_core::control::revocation::{RevocationEntry, RevocationIssuer, RevocationReason};
+use pqc_iiot_core::crypto::default_backend;
+use pqc_iiot_core::crypto::secret::Secret;
+use pqc_iiot_core::crypto::suite::{Kem, SessionSuite, SignatureSet};
+use pqc_iiot_core::endpoint::{ControlTopics, Event as Protocol, Message, PeerLoss, RefusalReason};
+use pqc_iiot_core::envelope::Content;
+use pqc_iiot_core::identity::authority::{Authority, AuthoritySeeds, IssueParameters};
+use pqc_iiot_core::identity::certificate::Tier;
+use pqc_iiot_core::identity::grants::{Action, Grant};
+use pqc_iiot_core::identity::request::CertificateRequest;
+use pqc_iiot_core::ids::{PeerId, StreamId};
+use pqc_iiot_core::provider::{ProviderRequest, ProviderResponse};
+use pqc_iiot_core::time::UnixTime;
+use pqc_iiot_core::topic::{Topic, TopicFilter};
+use pqc_iiot_mqtt::client::{Delivery, OpenError, PublishError};
+use pqc_iiot_mqtt::transport::{Event, Outbound, ProtocolVersion, Qos, TransportOptions};
+use pqc_iiot_mqtt::{ClientEvent, Events, SecureMqttClient};
+use pqc_iiot_provider::SecurityProvider;
+use pqc_iiot_provider::datadir::{DataDir, DataFile};
+use pqc_iiot_provider::random::SystemRandom;
+use pqc_iiot_provider::software::{SoftwareProvider, Unlock};
+
+use super::{Broker, Client, options, unique};
+
+const PATIENCE: Duration = Duration::from_secs(20);
+const HOUR: Duration = Duration::from_secs(3600);
+
+pub fn peer(id: &str) -> PeerId {
+    PeerId::new(id).unwrap()
+}
+
+/// An authority, and data directories of what it enrolled. Every plant has control and application topics of its own.
+pub struct Plant {
+    root: tempfile::TempDir,
+    authority: Authority,
+    anchors: Vec<u8>,
+    revocations: RevocationIssuer,
+    random: SystemRandom,
+    pub prefix: String,
+}
+
+impl Plant {
+    /// A `gateway` that hears the whole plant and tells it, and the devices `press` and `lathe`.
+    pub fn new() -> Self {
+        let mut random = SystemRandom::new().unwrap();
+        let seeds = AuthoritySeeds::generate(SignatureSet::Ed25519MlDsa65, &mut random);
+        let authority = Authority::new(default_backend(), &seeds, &[]).unwrap();
+        let anchors = authority.first_anchors(&mut random, start(), start().plus(HOUR)).unwrap();
+        let mut plant = Self {
+            root: tempfile::tempdir().unwrap(),
+            authority,
+            anchors,
+            revocations: RevocationIssuer::new(),
+            random,
+            prefix: unique("pqc").replace('/', "-"),
+        };
+        for name in ["gateway", "press", "lathe"] {
+            plant.enrol(name);
+        }
+        plant
+    }
+
+    /// A stranger's plant: its own authority, the other's topics.
+    pub fn rogue(of: &Self) -> Self {
+        Self { prefix: of.prefix.clone(), ..Self::new() }
+    }
+
+    pub fn enrol(&mut self, name: &str) {
+        let directory = DataDir::create(self.directory(name)).unwrap();
+        let set = SignatureSet::Ed25519MlDsa65;
+        let provider = SoftwareProvider::create(&directory, &unlock(), set, Kem::XWing).unwrap();
+        let keys = provider.identity().clone();
+        let signer = signer_fingerprint(set, &keys.signing_key);
+        let request = CertificateRequest { subject: peer(name), keys };
+        let framed = ToBeSigned::new(&request, set, signer, &());
+        let Ok(ProviderResponse::Signature(signature)) =
+            provider.execute(ProviderRequest::Sign(framed.structure().clone()))
+        else {
+            panic!("the provider does not sign")
+        };
+        let encoded = framed.assemble(&signature).unwrap();
+        let request = CertificateRequest::verify(default_backend(), &encoded).unwrap();
+        let everything = TopicFilter::new(&format!("{}-plant/#", self.prefix)).unwrap();
+        let parameters = IssueParameters {
+            not_before: start(),
+            not_after: start().plus(HOUR),
+            tier: Tier::Device,
+            suites: vec![SessionSuite::Hybrid],
+            prekey_required: true,
+            grants: vec![
+                Grant::new(Action::Publish, everything.clone()),
+                Grant::new(Action::Subscribe, everything),
+            ],
+        };
+        let (certificate, _) = self.authority.issue(&mut self.random, &request, &parameters).unwrap();
+        directory.write(DataFile::Certificate, &certificate).unwrap();
+        directory.write(DataFile::Anchors, &self.anchors).unwrap();
+    }
+
+    pub fn directory(&self, name: &str) -> PathBuf {
+        self.root.path().join(name)
+    }
+
+    pub fn control(&self) -> ControlTopics {
+        ControlTopics::new(&self.prefix)
+    }
+
+    /// A topic of the plant's, under everybody's grants.
+    pub fn topic(&self, name: &str) -> Topic {
+        Topic::new(&format!("{}-plant/{name}", self.prefix)).unwrap()
+    }
+
+    pub fn everything(&self) -> TopicFilter {
+        TopicFilter::new(self.topic("x").as_str().replace("/x", "/#").as_str()).unwrap()
+    }
+
+    /// Every topic that a client which follows `peers` is subscribed to.
+    pub fn subscribed(&self, peers: &[&str]) -> Vec<String> {
+        let control = self.control();
+        let mut topics = vec![
+            control.anchors(),
+            control.revocations(),
+            control.checkpoint(),
+            control.checkpoint_chunk(0),
+            control.checkpoint_chunk(1),
+            self.topic("giant").as_str().to_owned(),
+        ];
+        for id in peers {
+            topics.extend([control.keys(&peer(id)), control.prekeys(&peer(id))]);
+        }
+        topics
+    }
+
+    pub fn transport(&self, name: &str, broker: &Broker, version: ProtocolVersion) -> TransportOptions {
+        let mut settings = options(broker, version);
+        settings.client_id = format!("{}-{name}", self.prefix);
+        settings
+    }
+
+    /// Opens `name` without waiting for anything.
+    pub async fn try_open(&self, name: &str, transport: TransportOptions) -> Result<Member, OpenError> {
+        let prefix = self.prefix.clone();
+        let (client, events) =
+            SecureMqttClient::new_with(self.directory(name), &unlock(), transport, |config| {
+                config.endpoint.prefix = prefix;
+            })
+            .await?;
+        Ok(Member { name: name.to_owned(), client, events, told: Told::default() })
+    }
+
+    /// Opens `name`, subscribed to the whole plant and following `peers`.
+    pub async fn open(
+        &self,
+        name: &str,
+        peers: &[&str],
+        broker: &Broker,
+        version: ProtocolVersion,
+    ) -> Member {
+        let member = self.try_open(name, self.transport(name, broker, version)).await.unwrap();
+        for id in peers {
+            member.client.add_peer(peer(id)).await.unwrap();
+        }
+        member.client.subscribe(&self.everything()).await.unwrap();
+        member
+    }
+
+    /// Opens `gateway` and `press`, and waits until they can send to each other.
+    pub async fn pair(&self, broker: &Broker, version: ProtocolVersion) -> (Member, Member) {
+        let mut gateway = self.open("gateway", &["press"], broker, version).await;
+        let mut press = self.open("press", &["gateway"], broker, version).await;
+        gateway.until("the press is ready", |told| told.ready.contains("press")).await;
+        press.until("the gateway is ready", |told| told.ready.contains("gateway")).await;
+        (gateway, press)
+    }
+
+    /// The signed update that revokes `name`, as it is published.
+    pub fn revoke(&mut self, name: &str) -> Outbound {
+        let (issued, _) = self.authority.mark_revoked(&peer(name)).unwrap();
+        let entry =
+            RevocationEntry::new(&peer(name), &issued.key_id, RevocationReason::LOST, issued.not_after);
+        let update = self.revocations.revoke(&[entry], now()).unwrap();
+        let topic = self.control().revocations();
+        let signed = self.authority.control().sign(&mut self.random, &update, &topic.as_str()).unwrap();
+        Outbound { retain: true, ..Outbound::new(topic, signed) }
+    }
+}
+
+fn unlock() -> Unlock {
+    Unlock::KeyFile(Secret::new([7; 32]))
+}
+
+fn now() -> UnixTime {
+    UnixTime(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs())
+}
+
+fn start() -> UnixTime {
+    UnixTime(now().0 - 60)
+}
+
+/// What a client was told so far.
+#[derive(Default)]
+pub struct Told {
+    pub messages: Vec<Message>,
+    pub ready: BTreeSet<String>,
+    pub lost: BTreeMap<String, PeerLoss>,
+    pub self_revoked: bool,
+    pub refused: BTreeMap<RefusalReason, u64>,
+    pub connections: u32,
+    pub disconnections: u32,
+}
+
+impl Told {
+    pub fn texts(&self) -> Vec<String> {
+        self.messages
+            .iter()
+            .map(|message| String::from_utf8_lossy(&message.content.payload).into_owned())
+            .collect()
+    }
+
+    pub fn count(&self, reason: RefusalReason) -> u64 {
+        self.refused.get(&reason).copied().unwrap_or_default()
+    }
+
+    fn note(&mut self, event: ClientEvent) {
+        match event {
+            ClientEvent::Connected { .. } => self.connections += 1,
+            ClientEvent::Disconnected { .. } => self.disconnections += 1,
+            ClientEvent::Protocol(Protocol::Message(message)) => self.messages.push(message),
+            ClientEvent::Protocol(Protocol::PeerReady { peer, .. }) => {
+                self.ready.insert(peer.as_str().to_owned());
+            }
+            ClientEvent::Protocol(Protocol::PeerLost { peer, reason }) => {
+                self.ready.remove(peer.as_str());
+                self.lost.insert(peer.as_str().to_owned(), reason);
+            }
+            ClientEvent::Protocol(Protocol::SelfRevoked) => self.self_revoked = true,
+            ClientEvent::Protocol(Protocol::Refused { reason, .. }) => {
+                *self.refused.entry(reason).or_default() += 1;
+            }
+            ClientEvent::StoreFailed { reason } => panic!("the store failed: {reason}"),
+            ClientEvent::SubscriptionRefused { filter, error } => panic!("{filter}: {error}"),
+            _ => {}
+        }
+    }
+}
+
+/// A client and what it was told.
+pub struct Member {
+    name: String,
+    pub client: SecureMqttClient,
+    pub events: Events,
+    pub told: Told,
+}
+
+impl Member {
+    /// Takes events until `done`.
+    pub async fn until(&mut self, what: &str, mut done: impl FnMut(&Told) -> bool) {
+        let deadline = tokio::time::Instant::now() + PATIENCE;
+        while !done(&self.told) {
+            match tokio::time::timeout_at(deadline, self.events.recv()).await {
+                Ok(Some(event)) => self.told.note(event),
+                Ok(None) => panic!("{} closed while waiting: {what}", self.name),
+                Err(_) => panic!(
+                    "{} waited in vain: {what}; {} messages, refused {:?}, {} connections",
+                    self.name,
+                    self.told.messages.len(),
+                    self.told.refused,
+                    self.told.connections
+                ),
+            }
+        }
+    }
+
+    /// Takes what is there already, and what comes within `pause`.
+    pub async fn settle(&mut self, pause: Duration) {
+        while let Ok(Some(event)) = tokio::time::timeout(pause, self.events.recv()).await {
+            self.told.note(event);
+        }
+    }
+
+    /// Waits for exactly these messages after those before.
+    pub async fn receives(&mut self, expected: &[String]) {
+        let before = self.told.messages.len();
+        self.until("messages", |told| told.messages.len() >= before + expected.len()).await;
+        assert_eq!(self.told.texts()[before..], *expected, "{}", self.name);
+    }
+
+    pub async fn publish(&self, topic: &Topic, to: &str, text: &str) -> Result<(), PublishError> {
+        let to = peer(to);
+        let published = self.client.publish_encrypted(topic, &to, Content::telemetry(text));
+        tokio::time::timeout(PATIENCE, published).await.expect("the broker does not acknowledge")
+    }
+
+    pub async fn queue(&self, topic: &Topic, to: &str, text: &str) -> Delivery {
+        let (to, content) = (peer(to), Content::telemetry(text));
+        let queued = self.client.queue_encrypted(topic, &to, StreamId::default(), content);
+        tokio::time::timeout(PATIENCE, queued).await.expect("publishing is stuck").unwrap()
+    }
+
+    /// What `status` counts for a reason.
+    pub async fn refused(&self, reason: RefusalReason) -> u64 {
+        let status = self.client.status().await.unwrap();
+        status.endpoint.refused.iter().find(|(found, _)| *found == reason).map_or(0, |(_, count)| *count)
+    }
+
+    /// Shuts down, and takes what it was still told.
+    pub async fn shutdown(mut self) -> Told {
+        self.client.shutdown().await;
+        while let Some(event) = self.events.recv().await {
+            self.told.note(event);
+        }
+        self.told
+    }
+}
+
+/// Sends `count` messages from one to the other and requires that exactly they arrive, in order.
+pub async fn flows(plant: &Plant, from: &Member, to: &mut Member, label: &str, count: usize) {
+    let topic = plant.topic(&format!("{}/state", from.name));
+    let texts: Vec<String> = (0..count).map(|number| format!("{label} {number}")).collect();
+    for text in &texts {
+        from.publish(&topic, &to.name, text).await.unwrap();
+    }
+    to.receives(&texts).await;
+}
+
+/// Whoever reaches the broker: no keys, no limits.
+pub struct Attacker(Client);
+
+impl Attacker {
+    pub async fn new(broker: &Broker, version: ProtocolVersion) -> Self {
+        let mut settings = options(broker, version);
+        settings.max_packet = 20 << 20;
+        settings.clean_start = true;
+        settings.inbound_queue = 10_000;
+        let mut client = Client::new(settings);
+        client.connected().await;
+        Self(client)
+    }
+
+    pub async fn send(&self, topic: &str, payload: impl Into<Bytes>) {
+        self.deliver(Outbound::new(topic, payload)).await;
+    }
+
+    pub async fn retain(&self, topic: &str, payload: impl Into<Bytes>) {
+        self.deliver(Outbound { retain: true, ..Outbound::new(topic, payload) }).await;
+    }
+
+    pub async fn deliver(&self, message: Outbound) {
+        self.0.transport.publish(message).await.unwrap().await.unwrap();
+    }
+
+    pub async fn listen(&self, filter: &TopicFilter) {
+        self.0.transport.subscribe(filter.as_str(), Qos::AtLeastOnce).await.unwrap();
+    }
+
+    /// The next `count` packets that it overhears, with their topics.
+    pub async fn overhear(&mut self, count: usize) -> Vec<(String, Bytes)> {
+        let mut heard = Vec::new();
+        while heard.len() < count {
+            match self.0.next().await {
+                Event::Message(message) => {
+                    self.0.transport.acknowledge(message.token);
+                    heard.push((message.topic, message.payload));
+                }
+                Event::Oversized { token, .. } => self.0.transport.acknowledge(token),
+                _ => {}
+            }
+        }
+        heard
+    }
+}
