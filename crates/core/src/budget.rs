@@ -73,7 +73,7 @@ pub struct BudgetLimits {
     pub announcements: Rate,
     /// Application messages.
     pub messages: Rate,
-    /// Anything the CA signs: a reserve that no peer's traffic can touch.
+    /// Revocations, and the same again for trust anchors: reserves that no peer's traffic can touch.
     pub control: Rate,
 }
 

@@ -15,13 +15,17 @@ impl Endpoint {
         if payload == self.anchors.encoded() {
             return self.acknowledge(delivery);
         }
-        if !self.budgets.control.take(self.clock.monotonic()) {
-            self.control_retry = self.budgets.control.next_token();
+        if self.anchors.precheck(payload).is_err() {
+            return self.refuse_delivery(delivery, RefusalReason::BadAnchors, None);
+        }
+        // A budget of their own: junk here must not delay a revocation.
+        if !self.budgets.anchors.take(self.clock.monotonic()) {
+            self.control_retry = self.budgets.anchors.next_token();
             return self.refuse_delivery(delivery, RefusalReason::OverBudget, None);
         }
         match self.anchors.succeed(payload, self.clock.effective()) {
             Ok(next) => {
-                self.budgets.control.give_back();
+                self.budgets.anchors.give_back();
                 self.anchors = next;
                 self.anchors_changed();
                 self.barrier.emit(self.barrier.latest(), Output::Acknowledge(delivery));

@@ -1,6 +1,7 @@
 //! Peers' announcements and prekey bundles (invariants I1, I2).
 
 use alloc::vec::Vec;
+use core::time::Duration;
 
 use super::output::{Event, Output};
 use super::peers::{Peer, Pins, Prekey, Trusted};
@@ -15,6 +16,12 @@ use crate::identity::certificate::{
 };
 use crate::identity::prekey::PrekeyBundle;
 use crate::ids::PeerId;
+
+/// How often announcements and bundles that could not be looked at are fetched again.
+const REFETCH_EVERY: Duration = Duration::from_secs(1);
+
+/// Of how many peers at once: a flood of junk must not become a flood of ours.
+const REFETCH_AT_ONCE: usize = 32;
 
 impl Endpoint {
     pub(super) fn receive_announcement(
@@ -34,13 +41,16 @@ impl Endpoint {
             check_pins(pins, claimed)?;
         }
         if !self.trust_allowed() {
-            // New trust waits for the missing revocations, one announcement per peer.
-            if let Some(peer) = self.peers.get_mut(id) {
-                peer.held_announcement = Some(payload);
+            // New trust waits for the missing revocations.
+            let until = self.clock.monotonic().plus(super::MAX_HELD_FOR);
+            if let Some(peer) = self.peers.get_mut(id).filter(|peer| !peer.missed_keys) {
+                peer.missed_keys = true;
+                peer.expected_until = Some(until);
             }
             return Ok(());
         }
         if !self.budgets.announcements.take(self.clock.monotonic()) {
+            self.missed(id, |peer| peer.missed_keys = true);
             return Err(RefusalReason::OverBudget);
         }
         let certificate = self.verify_certificate(&claimed.certificate)?;
@@ -51,8 +61,10 @@ impl Endpoint {
         if !bound {
             return Err(RefusalReason::IdentityMismatch);
         }
+        // Trust on first use is not trust on every use: only an issuer replaces keys.
+        let issued = self.anchors.has_issuer(claims.issuer);
         let collides = peer.pins.as_ref().is_some_and(|pins| {
-            pins.key_epoch == claims.key_epoch && pins.identity != certificate.fingerprint()
+            (pins.key_epoch == claims.key_epoch || !issued) && pins.identity != certificate.fingerprint()
         });
         if collides {
             return Err(RefusalReason::Collision);
@@ -61,11 +73,11 @@ impl Endpoint {
         announcement
             .verify(certificate.signer(), &PublishedBy { peer: id, topic: &topic })
             .map_err(|_| RefusalReason::BadSignature)?;
-        self.budgets.announcements.give_back();
         let trusted = Trusted::new(certificate);
         if self.revocations.is_revoked(&trusted.revocation) {
             return Err(RefusalReason::Revoked);
         }
+        self.budgets.announcements.give_back();
         self.trust(id, trusted);
         Ok(())
     }
@@ -93,6 +105,9 @@ impl Endpoint {
         if !claims.valid_at(self.clock.effective()) {
             return Err(CertificateError::Validity);
         }
+        if claims.issuer != certificate.claimed_signer() {
+            return Err(CertificateError::BadSignature);
+        }
         let key = SignerKey::parse(self.backend, claims.keys.set, &claims.keys.signing_key)?;
         VerifiedCertificate::self_issued(self.backend, certificate.verify(&key, &())?)
     }
@@ -118,15 +133,13 @@ impl Endpoint {
         let detail = alloc::format!("epoch {} key {}", claims.key_epoch, trusted.certificate.key_id());
         peer.pins = Some(pins);
         peer.trusted = Some(Trusted { prekey, ..trusted });
-        peer.held_announcement = None;
-        let held = peer.held_bundle.take();
+        peer.missed_keys = false;
+        let missed_bundle = core::mem::take(&mut peer.missed_prekeys);
         let event = AuditEvent::new(AuditKind::KeyExchangeAccepted, Some(id.clone()), &detail);
         let after = self.barrier.persist(alloc::vec![change], alloc::vec![event]);
         self.announce_ready(id, after);
-        if let Some(bundle) = held
-            && let Err(reason) = self.receive_bundle(id, bundle)
-        {
-            self.refuse(reason, Some(id));
+        if missed_bundle {
+            self.barrier.emit(Durable::NOW, Output::Refetch(self.topics.prekeys(id)));
         }
         self.retry_held();
     }
@@ -147,14 +160,18 @@ impl Endpoint {
             .map_err(|_| RefusalReason::Malformed)?;
         let claimed = bundle.unverified();
         let (Some(trusted), Some(pins)) = (&peer.trusted, &peer.pins) else {
-            // Its certificate may come next: one bundle per peer waits.
+            // Its certificate may come next.
             if let Some(peer) = self.peers.get_mut(id) {
-                peer.held_bundle = Some(payload);
+                peer.missed_prekeys = true;
             }
             return Ok(());
         };
         let certificate = &trusted.certificate;
         if claimed.identity != certificate.fingerprint() || claimed.kem != certificate.claims().keys.kem {
+            // Perhaps that of new keys, whose announcement comes next.
+            if let Some(peer) = self.peers.get_mut(id) {
+                peer.missed_prekeys = true;
+            }
             return Err(RefusalReason::BadPrekey);
         }
         if claimed.bundle_seq < pins.bundle_seq {
@@ -169,6 +186,7 @@ impl Endpoint {
             return Err(RefusalReason::Expired);
         }
         if !self.budgets.announcements.take(self.clock.monotonic()) {
+            self.missed(id, |peer| peer.missed_prekeys = true);
             return Err(RefusalReason::OverBudget);
         }
         let topic = self.topics.prekeys(id);
@@ -196,17 +214,37 @@ impl Endpoint {
         self.announce_ready(id, after);
     }
 
-    /// Announcements that waited for revocations.
-    pub(super) fn retry_held_announcements(&mut self) {
-        let held: Vec<_> = self
-            .peers
-            .iter_mut()
-            .filter_map(|(id, peer)| Some((id.clone(), peer.held_announcement.take()?)))
-            .collect();
-        for (id, payload) in held {
-            if let Err(reason) = self.receive_announcement(&id, payload) {
-                self.refuse(reason, Some(&id));
+    /// Notes something of a peer's that found no budget, to be fetched again soon.
+    fn missed(&mut self, id: &PeerId, note: fn(&mut Peer)) {
+        self.peers.get_mut(id).map(note);
+        self.missed_retry.get_or_insert(self.clock.monotonic().plus(REFETCH_EVERY));
+    }
+
+    /// Has the broker send again what could not be looked at, for few peers at a time.
+    pub(super) fn refetch_missed(&mut self) {
+        self.missed_retry = None;
+        if !self.trust_allowed() {
+            // Called again once revocations are complete.
+            return;
+        }
+        let worth = |(_, peer): &(&PeerId, &mut Peer)| {
+            peer.missed_keys || (peer.missed_prekeys && peer.trusted.is_some())
+        };
+        let mut missed = self.peers.iter_mut().filter(worth);
+        let mut filters = Vec::new();
+        for (id, peer) in missed.by_ref().take(REFETCH_AT_ONCE) {
+            if core::mem::take(&mut peer.missed_keys) {
+                filters.push(self.topics.keys(id));
             }
+            if peer.trusted.is_some() && core::mem::take(&mut peer.missed_prekeys) {
+                filters.push(self.topics.prekeys(id));
+            }
+        }
+        if missed.next().is_some() {
+            self.missed_retry = Some(self.clock.monotonic().plus(REFETCH_EVERY));
+        }
+        for filter in filters {
+            self.barrier.emit(Durable::NOW, Output::Refetch(filter));
         }
     }
 }

@@ -17,7 +17,8 @@ use crate::time::Monotonic;
 pub const MAX_HELD: usize = 256;
 /// The most bytes held back.
 pub const MAX_HELD_BYTES: usize = 4 * 1024 * 1024;
-/// The longest a delivery is held back for want of its sender's certificate.
+/// How long after a peer was added, or subscribed to anew, deliveries are held back for want of its certificate. Later
+/// ones are refused: a stranger who names an absent peer must not hold back everybody's acknowledgements.
 pub const MAX_HELD_FOR: Duration = Duration::from_secs(5);
 
 pub(super) struct Held {
@@ -71,6 +72,10 @@ impl Hold {
 
     pub(super) fn len(&self) -> usize {
         self.queue.len()
+    }
+
+    pub(super) fn waits_for_budget(&self) -> bool {
+        self.queue.iter().any(|held| held.why == Why::Budget)
     }
 
     pub(super) fn deadline(&self, budget: &Bucket) -> Option<Monotonic> {

@@ -29,6 +29,8 @@ type Refusal = (RefusalReason, Option<PeerId>);
 enum Admission {
     Open(Box<Opening>),
     Wait(Why),
+    /// A copy of what is being opened.
+    Copy((KeyId, StreamId, u64), PeerId),
 }
 
 impl Endpoint {
@@ -51,8 +53,36 @@ impl Endpoint {
                     self.refuse_delivery(held.delivery, held.reason(), None);
                 }
             }
-            Err((reason, peer)) => self.refuse_delivery(delivery, reason, peer.as_ref()),
+            Ok(Admission::Copy(of, peer)) => self.copied(delivery, of, &peer),
+            Err((reason, peer)) => self.refuse_admission(delivery, reason, peer.as_ref()),
         }
+    }
+
+    /// A copy is acknowledged no sooner than the first: the broker must keep one of them until it is durable.
+    fn copied(&mut self, delivery: Option<DeliveryId>, of: (KeyId, StreamId, u64), peer: &PeerId) {
+        self.refuse(RefusalReason::Replayed, Some(peer));
+        match self.opening.get_mut(&of) {
+            Some(copies) => copies.extend(delivery),
+            None => self.acknowledge(delivery),
+        }
+    }
+
+    fn refuse_admission(
+        &mut self,
+        delivery: Option<DeliveryId>,
+        reason: RefusalReason,
+        peer: Option<&PeerId>,
+    ) {
+        self.refuse(reason, peer);
+        // What it repeats was accepted and may not be durable yet.
+        if let Some(delivery) = delivery {
+            self.barrier.emit(self.barrier.latest(), Output::Acknowledge(delivery));
+        }
+    }
+
+    /// The decapsulation is over: its copies may go once what it changed is durable.
+    fn opened(&mut self, opening: &(KeyId, StreamId, u64)) -> Vec<DeliveryId> {
+        self.opening.remove(opening).unwrap_or_default()
     }
 
     /// Every check up to and including the signature. Nothing of the sender's has changed when this returns.
@@ -74,7 +104,12 @@ impl Endpoint {
             return refuse(RefusalReason::Revoked);
         }
         let Some(trusted) = &peer.trusted else {
-            return Ok(Admission::Wait(Why::Certificate(peer_id.clone())));
+            let now = self.clock.monotonic();
+            return if peer.expected_until.is_some_and(|until| now < until) {
+                Ok(Admission::Wait(Why::Certificate(peer_id.clone())))
+            } else {
+                refuse(RefusalReason::UnknownPeer)
+            };
         };
         let certificate = &trusted.certificate;
         if !certificate.claims().valid_at(self.clock.effective()) {
@@ -92,8 +127,9 @@ impl Endpoint {
         if let Err(replay) = window.check(sequence) {
             return refuse(reason_of_replay(replay));
         }
-        if self.opening.contains(&(key_id, stream, sequence)) {
-            return refuse(RefusalReason::Replayed);
+        let name = (key_id, stream, sequence);
+        if self.opening.contains_key(&name) {
+            return Ok(Admission::Copy(name, peer_id.clone()));
         }
         let encapsulation_key = match packet.prekey() {
             PrekeyId::STATIC if own.prekey_required => return refuse(RefusalReason::StaticKey),
@@ -111,7 +147,6 @@ impl Endpoint {
             Err(OpenFailure::Packet(error)) => return refuse(reason_of(error)),
             Err(_) => return refuse(RefusalReason::BadSignature),
         };
-        self.budgets.messages.give_back();
         if !certificate.claims().allows(Action::Publish, topic, self.clock.effective()) {
             return refuse(RefusalReason::NoGrant);
         }
@@ -130,15 +165,18 @@ impl Endpoint {
     fn open(&mut self, opening: Opening) {
         let prekey = opening.envelope.prekey();
         let ciphertext = opening.envelope.kem_ciphertext().to_vec();
-        self.opening.insert((opening.key_id, opening.stream, opening.sequence));
+        self.opening.insert(opening.name(), Vec::new());
         self.request(Pending::Open(opening), ProviderRequest::Decapsulate { key: prekey, ciphertext });
     }
 
     pub(super) fn decapsulated(&mut self, opening: Opening, shared: &Secret<32>) {
         let (delivery, peer) = (opening.delivery, opening.peer.clone());
-        self.opening.remove(&(opening.key_id, opening.stream, opening.sequence));
+        let copies = self.opened(&opening.name());
         if let Err(reason) = self.deliver(opening, shared) {
             self.refuse_delivery(delivery, reason, Some(&peer));
+        }
+        for copy in copies {
+            self.barrier.emit(self.barrier.latest(), Output::Acknowledge(copy));
         }
     }
 
@@ -159,6 +197,9 @@ impl Endpoint {
                     _ => RefusalReason::BadCiphertext,
                 },
             )?;
+
+        // Only now: what is genuine and cannot be opened could be sent again and again.
+        self.budgets.messages.give_back();
 
         let window: &mut ReplayWindow = self.windows.entry((key_id, stream)).or_default();
         window.commit(sequence).map_err(reason_of_replay)?;
@@ -202,8 +243,11 @@ impl Endpoint {
                 self.decapsulated(opening, &shared);
             }
             (Pending::Open(opening), _) => {
-                self.opening.remove(&(opening.key_id, opening.stream, opening.sequence));
-                self.refuse_delivery(opening.delivery, RefusalReason::BadCiphertext, Some(&opening.peer));
+                let copies = self.opened(&opening.name());
+                for delivery in copies.into_iter().chain(opening.delivery) {
+                    self.acknowledge(delivery);
+                }
+                self.refuse(RefusalReason::BadCiphertext, Some(&opening.peer));
             }
             (Pending::Seal(sealing), Ok(ProviderResponse::Signature(signature))) => {
                 self.sealed(sealing, &signature)

@@ -33,11 +33,11 @@ pub use hold::{MAX_HELD, MAX_HELD_BYTES, MAX_HELD_FOR};
 pub use input::{Command, DeliveryId, Input, OperationId, Publish, Ticket};
 pub use output::{Event, Message, Output, PeerLoss, SendFailure, Transmit};
 pub use peers::MAX_PEERS;
-pub use refusal::{AUDIT_INTERVAL, RefusalReason};
+pub use refusal::{AUDIT_INTERVAL, MAX_NAMED_REFUSALS, RefusalReason};
 pub use topics::ControlTopics;
 
 use alloc::boxed::Box;
-use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
 use crate::audit::{AuditEvent, AuditKind};
@@ -76,8 +76,8 @@ pub struct Endpoint {
     checkpoint: CheckpointAssembler,
     counters: SendCounters,
     windows: BTreeMap<(KeyId, StreamId), ReplayWindow>,
-    /// Sequences whose decapsulation is under way: a copy meanwhile is a replay.
-    opening: BTreeSet<(KeyId, StreamId, u64)>,
+    /// Sequences whose decapsulation is under way. A copy meanwhile is a replay, acknowledged with the first.
+    opening: BTreeMap<(KeyId, StreamId, u64), Vec<DeliveryId>>,
     budgets: Budgets,
     hold: Hold,
     pending: PendingOperations,
@@ -85,6 +85,10 @@ pub struct Endpoint {
     barrier: Barrier,
     /// When CA-signed objects that found no budget are fetched again.
     control_retry: Option<Monotonic>,
+    /// When announcements and bundles that could not be looked at are fetched again.
+    missed_retry: Option<Monotonic>,
+    /// When missing revocations are asked for again, and after what delay.
+    gap_retry: Option<(Monotonic, core::time::Duration)>,
     announced_timeout: Option<Monotonic>,
     connected: bool,
     closed: bool,
@@ -103,6 +107,7 @@ struct Budgets {
     announcements: Bucket,
     messages: Bucket,
     control: Bucket,
+    anchors: Bucket,
 }
 
 /// A summary for people and metrics.
@@ -165,6 +170,12 @@ impl Endpoint {
     /// above a bound of its choice.
     pub fn backlog(&self) -> usize {
         self.pending.len() + self.barrier.waiting()
+    }
+
+    /// Whether application messages wait for budget. A driver that feeds no more of them meanwhile, only what comes on
+    /// control topics, loses none: beyond [`MAX_HELD`] they are refused.
+    pub fn is_congested(&self) -> bool {
+        self.hold.waits_for_budget()
     }
 
     /// A summary for people and metrics.
@@ -246,7 +257,9 @@ impl Endpoint {
             self.topics.checkpoint(),
             self.topics.checkpoint_chunks(),
         ];
-        for peer in self.peers.keys() {
+        let until = self.clock.monotonic().plus(MAX_HELD_FOR);
+        for (peer, known) in &mut self.peers {
+            known.expected_until = Some(until);
             filters.push(self.topics.keys(peer));
             filters.push(self.topics.prekeys(peer));
         }
@@ -267,7 +280,9 @@ impl Endpoint {
         if peer == self.config.peer_id || self.peers.len() >= MAX_PEERS {
             return;
         }
-        if let Some(known) = self.peers.get(&peer) {
+        let until = self.clock.monotonic().plus(MAX_HELD_FOR);
+        if let Some(known) = self.peers.get_mut(&peer) {
+            known.expected_until = Some(until);
             // Restored from the store: ready already.
             if let Some(trusted) = &known.trusted {
                 let forward_secret = trusted.prekey.is_some();
@@ -275,7 +290,8 @@ impl Endpoint {
                 self.barrier.emit(Durable::NOW, Output::Event(event));
             }
         } else {
-            self.peers.insert(peer.clone(), Peer::default());
+            let known = Peer { expected_until: Some(until), ..Peer::default() };
+            self.peers.insert(peer.clone(), known);
         }
         if self.connected {
             for filter in [self.topics.keys(&peer), self.topics.prekeys(&peer)] {
@@ -294,6 +310,10 @@ impl Endpoint {
         self.rotate_prekey();
         self.retry_held();
         self.retry_control();
+        self.watch_gap();
+        if self.missed_retry.is_some_and(|at| at <= now) {
+            self.refetch_missed();
+        }
     }
 
     fn shutdown(&mut self) {
@@ -313,6 +333,8 @@ impl Endpoint {
             self.hold.deadline(&self.budgets.messages),
             self.prekeys.deadline(),
             self.control_retry,
+            self.missed_retry,
+            self.gap_retry.map(|(at, _)| at),
         ]
         .into_iter()
         .flatten()

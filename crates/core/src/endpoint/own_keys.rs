@@ -20,6 +20,9 @@ use crate::time::{Monotonic, UnixTime};
 /// How often the prekeys' ages are looked at, at least.
 const CHECK_EVERY: Duration = Duration::from_secs(60 * 60);
 
+/// A prekey made further ahead of the clock than this was made by a wrong clock.
+const MAX_AHEAD: Duration = Duration::from_secs(24 * 60 * 60);
+
 /// How soon a provider that failed is asked again.
 const RETRY_AFTER: Duration = Duration::from_secs(10);
 
@@ -133,9 +136,13 @@ impl Endpoint {
             return;
         }
         self.prekeys.check_at = Some(monotonic.plus(CHECK_EVERY));
-        self.erase_old_prekeys(now);
+        // By the floor: a clock that leaps ahead must not erase what is still in use.
+        self.erase_old_prekeys(self.clock.floor());
         let policy = self.config.prekeys;
-        let due = self.prekeys.newest().is_none_or(|(_, key)| key.made.plus(policy.rotate_after) <= now);
+        // A prekey made while the clock was ahead would otherwise serve until the clock is there again.
+        let due = self.prekeys.newest().is_none_or(|(_, key)| {
+            key.made.plus(policy.rotate_after) <= now || now.plus(MAX_AHEAD) < key.made
+        });
         if !due || self.prekeys.generating {
             return;
         }

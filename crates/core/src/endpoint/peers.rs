@@ -10,7 +10,7 @@ use crate::identity::certificate::VerifiedCertificate;
 use crate::ids::{Fingerprint, PeerId};
 use crate::provider::PrekeyId;
 use crate::store::{Change, RecordKind};
-use crate::time::UnixTime;
+use crate::time::{Monotonic, UnixTime};
 
 use super::output::SendFailure;
 
@@ -22,9 +22,13 @@ pub const MAX_PEERS: usize = 100_000;
 pub(super) struct Peer {
     pub(super) pins: Option<Pins>,
     pub(super) trusted: Option<Trusted>,
-    /// An announcement or bundle that waits: for the certificate, or for missing revocations.
-    pub(super) held_announcement: Option<Vec<u8>>,
-    pub(super) held_bundle: Option<Vec<u8>>,
+    /// An announcement came that could not be looked at: without budget, or while revocations are missing. Nothing of
+    /// it is kept, as anyone may have sent it: the retained one is fetched again.
+    pub(super) missed_keys: bool,
+    /// As for announcements, and for bundles that came before their certificate.
+    pub(super) missed_prekeys: bool,
+    /// Until when its certificate is expected, so that messages may wait for it.
+    pub(super) expected_until: Option<Monotonic>,
 }
 
 /// The highest of everything seen from a peer.

@@ -45,6 +45,13 @@ pub(super) struct Opening {
     pub(super) envelope: PendingOpen,
 }
 
+impl Opening {
+    /// What it is: whose, and which.
+    pub(super) fn name(&self) -> (KeyId, StreamId, u64) {
+        (self.key_id, self.stream, self.sequence)
+    }
+}
+
 #[derive(Default)]
 pub(super) struct PendingOperations {
     last: u64,

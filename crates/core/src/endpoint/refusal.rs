@@ -101,11 +101,15 @@ reasons! {
     BadAnchors = "bad-anchors", AnchorsRefused;
 }
 
+/// Refusals audited one by one in an [`AUDIT_INTERVAL`], each reason and peer apart. The log is signed and on disk, so a
+/// stranger who names every peer there is must not decide how fast it grows: beyond this, only the count per reason.
+pub const MAX_NAMED_REFUSALS: usize = 32;
+
 /// Counts refusals and decides which reach the audit log now.
 #[derive(Default)]
 pub(super) struct RefusalLog {
     totals: BTreeMap<RefusalReason, u64>,
-    /// Since the last audit entry, per reason and known peer: bounded by reasons × known peers.
+    /// Since the last audit entry, per reason and known peer: at most [`MAX_NAMED_REFUSALS`] and one per reason.
     unwritten: BTreeMap<(RefusalReason, Option<PeerId>), u64>,
     flush_at: Option<Monotonic>,
 }
@@ -122,6 +126,10 @@ impl RefusalLog {
         self.flush_at.get_or_insert(now.plus(AUDIT_INTERVAL));
         if let Some(count) = self.unwritten.get_mut(&(reason, peer.cloned())) {
             *count += 1;
+            return None;
+        }
+        if self.unwritten.len() >= MAX_NAMED_REFUSALS {
+            *self.unwritten.entry((reason, None)).or_default() += 1;
             return None;
         }
         self.unwritten.insert((reason, peer.cloned()), 0);

@@ -1,6 +1,7 @@
 //! Revocation updates and checkpoints in, trust out at once (invariant I7).
 
 use alloc::vec::Vec;
+use core::time::Duration;
 
 use super::input::DeliveryId;
 use super::output::{Event, Output, PeerLoss};
@@ -14,6 +15,10 @@ use crate::control::revocation::{
     RevocationCheckpoint, RevocationUpdate,
 };
 use crate::ids::PeerId;
+
+/// How long after a gap was found the revocations are asked for again, at first and at last.
+const GAP_RETRY_FIRST: Duration = Duration::from_secs(30);
+const GAP_RETRY_LAST: Duration = Duration::from_secs(60 * 60);
 
 impl Endpoint {
     /// Whether new trust may be given now.
@@ -169,16 +174,38 @@ impl Endpoint {
         }
         let entries = self.revocations.revoked().len();
         self.barrier.emit(after, Output::Event(Event::Revocations { seq, entries }));
-        if self.trust_allowed() {
-            self.retry_held_announcements();
-        }
+        self.refetch_missed();
     }
 
     /// Asks the broker for the retained objects of the authority again.
     fn refetch_control(&mut self) {
-        for filter in [self.topics.anchors(), self.topics.revocations(), self.topics.checkpoint()] {
+        let mut filters =
+            alloc::vec![self.topics.revocations(), self.topics.checkpoint(), self.topics.anchors()];
+        if self.checkpoint.missing().next().is_some() {
+            filters.push(self.topics.checkpoint_chunks());
+        }
+        for filter in filters {
             self.barrier.emit(Durable::NOW, Output::Refetch(filter));
         }
+    }
+
+    /// While revocations are missing, asks for them again and again, ever more rarely: what filled the gap may have
+    /// been lost, or not published yet.
+    pub(super) fn watch_gap(&mut self) {
+        let now = self.clock.monotonic();
+        if !self.revocations.is_behind() {
+            self.gap_retry = None;
+            return;
+        }
+        self.gap_retry = match self.gap_retry {
+            None => Some((now.plus(GAP_RETRY_FIRST), GAP_RETRY_FIRST)),
+            Some((at, delay)) if at <= now => {
+                self.refetch_control();
+                let delay = (2 * delay).min(GAP_RETRY_LAST);
+                Some((now.plus(delay), delay))
+            }
+            waiting => waiting,
+        };
     }
 
     pub(super) fn retry_control(&mut self) {
@@ -190,6 +217,7 @@ impl Endpoint {
     }
 
     fn finish_control(&mut self, delivery: DeliveryId, result: Result<(), RefusalReason>) {
+        self.watch_gap();
         match result {
             Ok(()) => self.barrier.emit(self.barrier.latest(), Output::Acknowledge(delivery)),
             Err(reason) => self.refuse_delivery(delivery, reason, None),

@@ -182,6 +182,23 @@ impl PinnedAnchors {
         Ok(parsed)
     }
 
+    /// Whether `encoded` claims to be the next version; costs no signature.
+    ///
+    /// # Errors
+    ///
+    /// [`AnchorsError::Decode`], [`AnchorsError::Version`], or [`AnchorsError::Threshold`] if it names too few of the
+    /// pinned roots.
+    pub fn precheck(&self, encoded: &[u8]) -> Result<(), AnchorsError> {
+        let copies = decode_copies(encoded)?;
+        let next = copies.first().ok_or(AnchorsError::Threshold)?.unverified();
+        if Some(next.version) != self.anchors.version.checked_add(1) {
+            return Err(AnchorsError::Version);
+        }
+        let named = |root: &&SignerKey| copies.iter().any(|copy| copy.claimed_signer() == root.fingerprint());
+        let named = self.roots.iter().filter(named).count();
+        if named < usize::from(self.anchors.threshold) { Err(AnchorsError::Threshold) } else { Ok(()) }
+    }
+
     /// Applies the next version: signed by a threshold of the pinned roots *and* of its own.
     pub fn succeed(&self, encoded: &[u8], at: UnixTime) -> Result<Self, AnchorsError> {
         let copies = decode_copies(encoded)?;
