@@ -289,6 +289,33 @@ async fn a_shutdown_sends_what_was_queued_and_leaves_the_directory_to_the_next()
     }
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_shutdown_amid_a_flood_neither_loses_nor_repeats_a_message() {
+    let broker = Broker::mosquitto(&["max_queued_messages 0"]);
+    for version in BOTH {
+        let plant = Plant::new();
+        let (gateway, press) = plant.pair(&broker, version).await;
+        // The gateway's application sleeps: some messages wait for it, some in the client, some at the broker.
+        let flood = numbered("flood", 1500);
+        let mut deliveries = Vec::new();
+        for text in &flood {
+            deliveries.push(press.queue(&plant.topic("press/state"), "gateway", text).await);
+        }
+        for delivery in deliveries {
+            delivery.await.unwrap();
+        }
+        let mut arrived = gateway.shutdown().await.texts();
+        assert!(arrived.len() >= 1000 && arrived.len() < flood.len(), "{}", arrived.len());
+
+        let mut gateway = plant.open("gateway", &["press"], &broker, version).await;
+        let rest = flood.len() - arrived.len();
+        gateway.until("the rest", |told| told.messages.len() >= rest).await;
+        arrived.append(&mut gateway.told.texts());
+        assert!(arrived == flood, "lost, repeated or out of order");
+        flows(&plant, &press, &mut gateway, "after", 3).await;
+    }
+}
+
 #[tokio::test]
 async fn a_broker_that_is_not_there_blocks_nothing() {
     let plant = Plant::new();

@@ -168,10 +168,18 @@ impl Driver {
         }
         self.transport.close(SHUTDOWN_WAIT).await;
         // Everything was answered as durable, or the shutdown's time is over: the writer flushes what is left.
-        let Self { writer, closing, _directory: directory, .. } = self;
+        let Self { writer, closing, _directory: directory, undelivered, events, .. } = self;
         let _ = tokio::task::spawn_blocking(move || drop(writer)).await;
         // Whoever waits for the shutdown may open the directory again at once.
         drop(directory);
+        // What was accepted is acknowledged and will not come again: it stays for the application to take.
+        tokio::spawn(async move {
+            for event in undelivered {
+                if events.send(event).await.is_err() {
+                    return;
+                }
+            }
+        });
         if let Some(closing) = closing {
             let _ = closing.done.send(());
         }
