@@ -131,9 +131,16 @@ pub(crate) fn directory_error(error: DataDirError) -> CliError {
                 "{} holds it, and one identity has one writer",
                 crate::output::harmless(&holder)
             ))
-            .fix("stop that process, or ask it instead"),
+            .fix("stop that process first, or use another identity"),
         DataDirError::Io { path, source } => {
-            refused(format!("the data directory fails at {}", path.display())).because(source)
+            let missing = source.kind() == std::io::ErrorKind::NotFound;
+            let error = refused(format!("the data directory fails at {}", path.display())).because(source);
+            match path.parent() {
+                Some(parent) if missing && !parent.as_os_str().is_empty() && !parent.exists() => {
+                    error.fix(format!("mkdir -p '{}', or correct --dir", parent.display()))
+                }
+                _ => error,
+            }
         }
         error => refused("the data directory cannot be used".into()).because(error),
     }

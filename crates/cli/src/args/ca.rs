@@ -20,7 +20,7 @@ pub(crate) enum CaCommand {
 Example:
   pqc-iiot ca init --dir ca
 
-Give ca/anchors.cbor to each device by a path you trust: whoever replaces it there replaces the authority.
+Give ca/anchors.cbor to each device by a path you trust: whoever replaces it there replaces the authority. \
 Keep the directory and its key file apart in backups: together they are the authority.")]
     Init(InitArgs),
     /// Issue a certificate for a request that a device made
@@ -29,9 +29,9 @@ Examples:
   pqc-iiot ca issue press-7/request.cbor --grant 'publish:plant/press-7/#'
   pqc-iiot ca issue gw/request.cbor --tier gateway --grant 'subscribe:plant/#' --days 90
 
-Compare the fingerprint printed here with the one that `device keygen` printed: that comparison is what makes
-the request trustworthy. Receivers refuse, and record, what no grant covers. The same keys renew; new keys get the next epoch
-and make the old ones worthless. A grant is ACTION:FILTER with publish, subscribe, command, attest or admin, and an MQTT
+Compare the fingerprint printed here with the one that `device keygen` printed: that comparison is what makes \
+the request trustworthy. Receivers refuse, and record, what no grant covers. The same keys renew; new keys get the next epoch \
+and make the old ones worthless. A grant is ACTION:FILTER with publish, subscribe, command, attest or admin, and an MQTT \
 filter.")]
     Issue(IssueArgs),
     /// Revoke a peer's current certificate, for good
@@ -40,7 +40,7 @@ Examples:
   pqc-iiot ca revoke press-7 --reason lost --broker mqtts://broker.example --tls-ca broker-ca.pem
   pqc-iiot ca revoke press-7 --out revocation/
 
-The revocation is recorded before it is published. Give every broker that the fleet uses. A revocation is never
+The revocation is recorded before it is published. Give every broker that the fleet uses. A revocation is never \
 undone: the device returns with new keys (`device keygen`) and a new certificate.")]
     Revoke(RevokeArgs),
     /// Show the authority, what it issued and what it revoked

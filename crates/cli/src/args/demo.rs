@@ -14,14 +14,14 @@ Examples:
   pqc-iiot demo --devices 3 --telemetry rows.csv --out received.csv --report report.json
   pqc-iiot demo --broker mqtts://broker.example --tls-ca ca.pem --data-dir demo-data
 
-Without --broker it starts a broker of its own on loopback. It exits 0 only if every row arrived once, every attack was
+Without --broker it starts a broker of its own on loopback. It exits 0 only if every row arrived once, every attack was \
 refused and every audit log verifies. Nothing is left behind unless --data-dir names a directory.")]
 pub(crate) struct DemoArgs {
     /// How many honest devices share the rows
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]
     pub(crate) devices: u16,
     /// CSV file to stream, one message a row [default: this machine's load, memory and temperature]
-    #[arg(long, value_name = "FILE.csv")]
+    #[arg(long, alias = "csv", value_name = "FILE.csv")]
     pub(crate) telemetry: Option<PathBuf>,
     /// How many readings of this machine to stream, without --telemetry
     #[arg(long, value_name = "N", default_value_t = 300, conflicts_with = "telemetry", value_parser = clap::value_parser!(u32).range(64..=1_000_000))]

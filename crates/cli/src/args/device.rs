@@ -28,8 +28,8 @@ The request holds nothing secret. An existing directory is never overwritten.")]
 Example:
   pqc-iiot device install --dir press-7 --anchors ca/anchors.cbor
 
-Checks before anything is written: the anchors are signed by their own roots and follow those already pinned;
-an issuer that they appoint signed the certificate; it is valid now, names this device and holds this device's keys; its epoch
+Checks before anything is written: the anchors are signed by their own roots and follow those already pinned; \
+an issuer that they appoint signed the certificate; it is valid now, names this device and holds this device's keys; its epoch \
 is not below the installed one.")]
     Install(InstallArgs),
     /// Show a device's identity, certificate and grants

@@ -18,9 +18,9 @@ Examples:
   pqc-iiot audit verify press-7
   pqc-iiot audit verify /mnt/press-7/audit --anchors ca/anchors.cbor --evidence
 
-Names the first bad entry and exits with 7. Needs no key and no lock: give it the data directory, its `audit`
-directory or a copy of that. With --anchors the signer must hold a certificate of that authority; without, the log is only shown
-to be consistent with itself. A log that ends too early cannot be told from a shorter one by the log alone: compare the printed
+Names the first bad entry and exits with 7. Needs no key and no lock: give it the data directory, its `audit` \
+directory or a copy of that. With --anchors the signer must hold a certificate of that authority; without, the log is only shown \
+to be consistent with itself. A log that ends too early cannot be told from a shorter one by the log alone: compare the printed \
 head with one that you hold (--head).")]
     Verify(VerifyArgs),
     /// Verify a log and print its entries as JSON lines
@@ -116,7 +116,7 @@ A complete file:
   [topics]
   prefix = \"pqc\"
 
-Secrets stand in files of their own, or are systemd credentials named pqc-iiot.key, pqc-iiot.passphrase and
+Secrets stand in files of their own, or are systemd credentials named pqc-iiot.key, pqc-iiot.passphrase and \
 pqc-iiot.mqtt-password; a secret in the file itself is refused.")]
     Check {
         /// The file [default: the one given with --config]

@@ -15,15 +15,13 @@ use super::common::{ConnectionArgs, UnlockArgs, broker_url};
     after_help = "\
 Examples:
   pqc-iiot pub --dir press-7 --broker mqtt://localhost --to gateway -t plant/temp -m 21.5
-  pqc-iiot pub --dir press-7 --broker mqtts://broker.example --tls-ca ca.pem --to gateway -t plant/log -l < log.txt
+  pqc-iiot pub --dir press-7 --broker mqtts://broker.example --to gateway -t plant/log -l < log.txt
   pqc-iiot pub --dir press-7 --broker mqtt://localhost --to gateway -t plant/rows -l -f rows.csv
 
-Waits until the broker has taken every message. The peer must be online, or have been, so that its keys are known: its
+Waits until the broker has taken every message. The peer must be online, or have been, so that its keys are known: its \
 announcement and prekeys are retained on the broker."
 )]
 pub(crate) struct PubArgs {
-    #[command(flatten)]
-    pub(crate) client: ClientArgs,
     /// The peer it is sealed to
     #[arg(long, value_name = "PEER", value_parser = PeerId::new)]
     pub(crate) to: PeerId,
@@ -45,9 +43,12 @@ pub(crate) struct PubArgs {
     /// Independent message stream, 0 to 7
     #[arg(long, value_name = "N", default_value = "0", value_parser = stream)]
     pub(crate) stream: StreamId,
-    /// Give up when a message was not taken within this time
+    /// Give up when the peer's keys did not come, or a message was not taken, within this time
     #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = humantime::parse_duration)]
     pub(crate) timeout: std::time::Duration,
+    // Last: the heading of the connection's options holds for all that follow.
+    #[command(flatten)]
+    pub(crate) client: ClientArgs,
 }
 
 /// Receive sealed messages from peers.
@@ -55,13 +56,11 @@ pub(crate) struct PubArgs {
 #[command(after_help = "\
 Examples:
   pqc-iiot sub --dir gateway --broker mqtt://localhost --from press-7 -t 'plant/#' -v
-  pqc-iiot sub --dir gateway --broker mqtt://localhost --from press-7 --from press-8 -t 'plant/+/temp' -C 10 --json
+  pqc-iiot sub --dir gateway --broker mqtt://localhost --from press-7 -t 'plant/+/temp' -C 10 --json
 
-Prints only what a named peer signed, sealed to this identity, for its topic, once. Everything else is refused, counted and
+Prints only what a named peer signed, sealed to this identity, for its topic, once. Everything else is refused, counted and \
 recorded in the audit log. Ends with Ctrl-C.")]
 pub(crate) struct SubArgs {
-    #[command(flatten)]
-    pub(crate) client: ClientArgs,
     /// A peer to trust messages from, once its announcement verifies; repeatable
     #[arg(long, value_name = "PEER", required = true, value_parser = PeerId::new)]
     pub(crate) from: Vec<PeerId>,
@@ -87,6 +86,9 @@ pub(crate) struct SubArgs {
     /// Also say, on standard error, what was refused and why
     #[arg(long)]
     pub(crate) refusals: bool,
+    // Last, as above.
+    #[command(flatten)]
+    pub(crate) client: ClientArgs,
 }
 
 /// An identity and its broker.

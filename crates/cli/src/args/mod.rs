@@ -43,7 +43,7 @@ Exit codes:
   7    something signed or sealed does not verify
   130  interrupted
 
-Secrets are read from files or from systemd credentials ($CREDENTIALS_DIRECTORY), never from the command
+Secrets are read from files or from systemd credentials ($CREDENTIALS_DIRECTORY), never from the command \
 line, the environment or the configuration file, where other users, shells and backups would see them.";
 
 /// Post-quantum sealed, authenticated messaging for industrial IoT, through MQTT brokers that nobody trusts.
@@ -61,11 +61,12 @@ pub(crate) struct Cli {
 
 /// Options of every command.
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Every command")]
 pub(crate) struct GlobalArgs {
     /// Print results, and errors, as JSON: one object per line
     #[arg(long, global = true)]
     pub(crate) json: bool,
-    /// TOML file with defaults for the options below; flags override it. See `pqc-iiot config --help`
+    /// TOML file with defaults for options; flags override it. See `pqc-iiot config --help`
     #[arg(long, global = true, value_name = "FILE", env = "PQC_IIOT_CONFIG")]
     pub(crate) config: Option<PathBuf>,
     /// What to log on standard error: off, error, warn, info, debug, trace, or per module as in

@@ -171,8 +171,13 @@ fn refused(error: &VerifyError) -> CliError {
         VerifyError::Io { source, .. } if source.kind() == io::ErrorKind::BrokenPipe => {
             CliError::new(ErrorKind::OutputClosed, "the export").because(source)
         }
-        VerifyError::Io { source, .. } => {
-            CliError::new(ErrorKind::Failed, "the log cannot be read").because(format!("{error}: {source}"))
+        VerifyError::Io { source, .. } if source.kind() == io::ErrorKind::NotFound => {
+            CliError::new(ErrorKind::Failed, "there is no log here")
+                .because(error)
+                .fix("give a data directory, or its `audit` directory")
+        }
+        VerifyError::Io { .. } => {
+            CliError::new(ErrorKind::Failed, "the log cannot be read, or its export cannot be written").because(error)
         }
         VerifyError::Empty { .. } => CliError::new(ErrorKind::Failed, "there is no log here")
             .because(error)

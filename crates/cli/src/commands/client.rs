@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use pqc_iiot_core::endpoint::{Event, StartError};
+use pqc_iiot_core::endpoint::{Event, PeerLoss, StartError};
 use pqc_iiot_core::identity::certificate::{CertificateError, MAX_CERTIFICATE};
 use pqc_iiot_core::ids::PeerId;
 use pqc_iiot_mqtt::client::{ClientConfig, ClientEvent, Events, OpenError, SecureMqttClient, Storage};
@@ -174,8 +174,17 @@ pub(super) fn fatal(event: &ClientEvent) -> Result<()> {
 }
 
 /// A peer that can no longer be trusted.
-pub(super) fn lost(peer: &PeerId, why: impl std::fmt::Debug) -> CliError {
-    CliError::new(ErrorKind::Refused, format!("{peer} is no longer trusted")).because(format!("{why:?}"))
+pub(super) fn lost(peer: &PeerId, reason: PeerLoss) -> CliError {
+    CliError::new(ErrorKind::Refused, format!("{peer} is no longer trusted")).because(loss(reason))
+}
+
+/// Why it can no longer be trusted.
+pub(super) fn loss(reason: PeerLoss) -> &'static str {
+    match reason {
+        PeerLoss::Revoked => "its keys are revoked",
+        PeerLoss::IssuerDropped => "the issuer of its certificate is no longer appointed",
+        _ => "its certificate no longer holds",
+    }
 }
 
 /// Ctrl-C or SIGTERM.

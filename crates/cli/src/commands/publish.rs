@@ -28,6 +28,8 @@ const WINDOW: usize = 32;
 const READ_AHEAD: usize = 64;
 /// How long to look for the cause of a failure.
 const CAUSE_PATIENCE: Duration = Duration::from_millis(200);
+/// When to say that the peer's keys are waited for.
+const HINT_AFTER: Duration = Duration::from_secs(2);
 /// How long the broker keeps the session of `pub` after it ended: long enough for a reconnect.
 const SESSION_EXPIRY_SECS: u32 = 300;
 
@@ -95,9 +97,15 @@ impl Source {
                 let bytes = file.metadata().ok().map(|metadata| metadata.len());
                 Ok(Self::Lines { input: Box::new(file), bytes })
             }
-            (None, Some(path)) => files::read(path, limit, "message", ErrorKind::Failed).map(Self::One).map_err(
-                |error| error.fix("send a long file line by line with -l, or in parts: one message holds at most 256 KiB"),
-            ),
+            (None, Some(path)) => {
+                let read = files::read(path, limit, "message", ErrorKind::Failed);
+                read.map(Self::One).map_err(|error| match path.metadata() {
+                    Ok(metadata) if metadata.len() > limit as u64 => error.fix(
+                        "send a long file line by line with -l, or in parts: one message holds at most 256 KiB",
+                    ),
+                    _ => error.fix("correct --file"),
+                })
+            }
             (None, None) => Ok(Self::Lines { input: Box::new(io::stdin()), bytes: None }),
         }
     }
@@ -107,7 +115,7 @@ async fn send(client: &mut Client, source: Source, args: &PubArgs, context: &Con
     client.connected().await?;
     let peer = &args.to;
     client.handle.add_peer(peer.clone()).await.map_err(|error| publish_error(peer, error))?;
-    ready(&mut client.events, peer, args.timeout).await?;
+    ready(&mut client.events, peer, args.timeout, context).await?;
 
     // Somebody must take events while messages go out, and learn when they can no longer go out.
     let (ended, mut watcher) = watch::channel(());
@@ -142,10 +150,24 @@ async fn send(client: &mut Client, source: Source, args: &PubArgs, context: &Con
 }
 
 /// Waits until the peer can be sent to.
-async fn ready(events: &mut Events, peer: &PeerId, patience: Duration) -> Result<()> {
+async fn ready(events: &mut Events, peer: &PeerId, patience: Duration, context: &Context) -> Result<()> {
     let mut refused = None;
     let waiting = tokio::time::timeout(patience, async {
-        while let Some(event) = events.recv().await {
+        let mut hint = std::pin::pin!(tokio::time::sleep(HINT_AFTER));
+        let mut hinted = false;
+        loop {
+            let event = tokio::select! {
+                event = events.recv() => event,
+                () = &mut hint, if !hinted => {
+                    hinted = true;
+                    context.output.note(format_args!(
+                        "waiting up to {} for the announcement and prekey of {peer}",
+                        humantime::format_duration(patience)
+                    ));
+                    continue;
+                }
+            };
+            let Some(event) = event else { break };
             client::fatal(&event)?;
             match event {
                 ClientEvent::Protocol(Event::PeerReady { peer: ready, .. }) if ready == *peer => {

@@ -1,8 +1,11 @@
 //! `pqc-iiot sub`.
 
+use std::collections::BTreeSet;
 use std::io::{self, IsTerminal, Write};
+use std::time::Duration;
 
 use pqc_iiot_core::endpoint::{Event, Message};
+use pqc_iiot_core::ids::PeerId;
 use pqc_iiot_mqtt::client::{ClientEvent, Events};
 use serde::Serialize;
 use tokio::time::Instant;
@@ -13,6 +16,9 @@ use super::client::{self, Client};
 use crate::args::SubArgs;
 use crate::error::{CliError, ErrorKind, Result};
 use crate::output::{Report, harmless};
+
+/// When to say which peers have not been heard of.
+const HINT_AFTER: Duration = Duration::from_secs(10);
 
 /// One message for programs.
 #[derive(Serialize)]
@@ -72,7 +78,9 @@ async fn receive(client: &mut Client, args: &SubArgs, context: &Context) -> Resu
         context.output.note(format_args!("listening on {} as {}", filters.join(" "), handle.peer_id()));
         Ok(())
     };
-    let mut inbox = Inbox { args, context, received: 0 };
+    let mut inbox = Inbox { args, context, received: 0, unheard: args.from.iter().cloned().collect() };
+    let mut hint = std::pin::pin!(tokio::time::sleep(HINT_AFTER));
+    let mut hinted = false;
     let mut subscribing = std::pin::pin!(subscribing);
     let mut subscribed = false;
     // Counts from the last message: refusals do not keep a silent subscription alive.
@@ -84,6 +92,11 @@ async fn receive(client: &mut Client, args: &SubArgs, context: &Context) -> Resu
             result = &mut subscribing, if !subscribed => {
                 result?;
                 subscribed = true;
+                continue;
+            }
+            () = &mut hint, if !hinted => {
+                hinted = true;
+                inbox.hint();
                 continue;
             }
             event = next(&mut client.events, deadline) => event,
@@ -125,6 +138,8 @@ struct Inbox<'a> {
     args: &'a SubArgs,
     context: &'a Context,
     received: u64,
+    /// Peers that are not yet trusted: nothing of theirs can arrive.
+    unheard: BTreeSet<PeerId>,
 }
 
 impl Inbox<'_> {
@@ -137,11 +152,16 @@ impl Inbox<'_> {
                 let from = peer.map_or_else(|| "a stranger".to_owned(), |peer| peer.as_str().to_owned());
                 self.context.output.note(format_args!("refused ({}) from {from}", reason.name()));
             }
-            ClientEvent::Protocol(Event::PeerReady { peer, .. }) if self.args.refusals => {
-                self.context.output.note(format_args!("trusted: {peer}"));
+            ClientEvent::Protocol(Event::PeerReady { peer, .. }) => {
+                self.unheard.remove(&peer);
+                if self.args.refusals {
+                    self.context.output.note(format_args!("trusted: {peer}"));
+                }
             }
             ClientEvent::Protocol(Event::PeerLost { peer, reason }) => {
-                self.context.output.note(format_args!("{peer} is no longer trusted: {reason:?}"));
+                self.context
+                    .output
+                    .note(format_args!("{peer} is no longer trusted: {}", client::loss(reason)));
             }
             ClientEvent::Disconnected { error } => {
                 self.context
@@ -153,12 +173,22 @@ impl Inbox<'_> {
         Ok(false)
     }
 
+    /// A misspelt peer would otherwise look like a silent one.
+    fn hint(&self) {
+        for peer in &self.unheard {
+            self.context.output.note(format_args!(
+                "nothing accepted from {peer} yet: it must announce itself on this broker (check the spelling, and --refusals)"
+            ));
+        }
+    }
+
     fn message(&mut self, message: &Message) -> Result<bool> {
         // A kept session may still hold an earlier command's subscriptions.
         if !self.args.topics.iter().any(|filter| filter.matches(&message.topic)) {
             return Ok(false);
         }
         self.print(message)?;
+        self.unheard.remove(&message.peer);
         self.received += 1;
         Ok(self.args.count.is_some_and(|count| self.received >= count))
     }

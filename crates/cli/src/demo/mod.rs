@@ -82,8 +82,8 @@ async fn play(options: &Options, output: Output) -> Result<Report> {
     output.note(format!("broker    {}", transport.url));
     let fleet = Fleet::create(options.data_dir.as_deref(), options.devices, &transport)?;
     output.note(format!(
-        "identity  one authority, a gateway, {} device(s), one to be revoked, one rogue",
-        options.devices
+        "identity  one authority, a gateway, {}, one to be revoked, one rogue",
+        crate::output::counted(options.devices as u64, "device", "devices")
     ));
 
     let gateway = fleet.open_gateway().await?;
@@ -124,7 +124,7 @@ async fn play(options: &Options, output: Output) -> Result<Report> {
     .await;
     bar.finish_and_clear();
     for late in [arrived, refused].into_iter().filter_map(Result::err) {
-        output.note(format!("late      {late}"));
+        output.note(format!("late      {}", late.summary()));
     }
     let seconds = started.elapsed().as_secs_f64();
 

@@ -104,7 +104,10 @@ pub(super) fn issue(args: &IssueArgs, context: &Context) -> Result<()> {
 }
 
 fn read_request(path: &Path) -> Result<Signed<CertificateRequest>> {
-    let encoded = files::read(path, MAX_REQUEST, "certificate request", ErrorKind::Failed)?;
+    let encoded =
+        files::read(path, MAX_REQUEST, "certificate request", ErrorKind::Failed).map_err(|error| {
+            error.fix("bring the `request.cbor` that `pqc-iiot device keygen` wrote, or correct the path")
+        })?;
     CertificateRequest::verify(default_backend(), &encoded).map_err(|error| {
         CliError::new(ErrorKind::Verification, format!("the request {} does not verify", path.display()))
             .because(error)
