@@ -12,7 +12,7 @@ use pqc_iiot_provider::store::{Completion, Writer, WriterError};
 
 use super::acks::Acks;
 use super::event::ClientEvent;
-use super::handle::{ClientStatus, PublishError, Request};
+use super::handle::{ClientStatus, PublishError, Request, Work};
 use super::open::Storage;
 use super::outgoing::{Finished, Outgoing};
 use super::provider_thread::{Answer, ProviderThread};
@@ -56,9 +56,12 @@ pub(super) struct Driver {
     writer: Writer,
     durable: mpsc::UnboundedReceiver<Completion>,
     requests: mpsc::Receiver<Request>,
+    work: mpsc::Receiver<Work>,
     events: mpsc::Sender<ClientEvent>,
     /// Events the application has not made room for; while there are any, nothing received is fed.
     undelivered: VecDeque<ClientEvent>,
+    /// On control topics: fed before anything else, so that no flood of messages delays a revocation.
+    control: VecDeque<(DeliveryId, Received)>,
     inbound: VecDeque<(DeliveryId, Received)>,
     inbound_bytes: usize,
     dropped: u64,
@@ -118,6 +121,7 @@ impl Driver {
         answers: mpsc::UnboundedReceiver<Answer>,
         storage: Storage,
         requests: mpsc::Receiver<Request>,
+        work: mpsc::Receiver<Work>,
         events: mpsc::Sender<ClientEvent>,
         window: usize,
     ) -> Result<Self, WriterError> {
@@ -136,8 +140,10 @@ impl Driver {
             writer,
             durable,
             requests,
+            work,
             events,
             undelivered: VecDeque::new(),
+            control: VecDeque::new(),
             inbound: VecDeque::new(),
             inbound_bytes: 0,
             dropped: 0,
@@ -190,8 +196,13 @@ impl Driver {
         loop {
             self.drain()?;
             let can_feed = self.undelivered.is_empty() && self.endpoint.backlog() < MAX_BACKLOG;
-            let Some(inbound) = (if can_feed { self.inbound.pop_front() } else { None }) else { break };
-            let (delivery, inbound) = inbound;
+            let next = match can_feed {
+                false => None,
+                // Out of budget, messages wait here and not in the endpoint, which would have to drop some.
+                true if self.endpoint.is_congested() => self.control.pop_front(),
+                true => self.control.pop_front().or_else(|| self.inbound.pop_front()),
+            };
+            let Some((delivery, inbound)) = next else { break };
             self.inbound_bytes -= inbound.len();
             self.feed(inbound.into_input(delivery));
         }
@@ -208,10 +219,10 @@ impl Driver {
 
     /// One thing that had to be waited for.
     async fn wait(&mut self) -> Result<(), Stop> {
-        let read = self.inbound_bytes < MAX_INBOUND_BYTES && self.inbound.len() < 2 * MAX_INBOUND;
-        let accept = self.closing.is_none()
-            && self.endpoint.backlog() < MAX_BACKLOG
-            && self.outgoing.len() < MAX_BACKLOG;
+        let waiting = self.control.len() + self.inbound.len();
+        let read = self.inbound_bytes < MAX_INBOUND_BYTES && waiting < 2 * MAX_INBOUND;
+        let accept = self.closing.is_none();
+        let room = self.endpoint.backlog() < MAX_BACKLOG && self.outgoing.len() < MAX_BACKLOG;
         let until = self.closing.as_ref().map(|closing| closing.until);
         let events = self.events.clone();
         tokio::select! {
@@ -220,6 +231,7 @@ impl Driver {
                 None => return Err(Stop::Gone),
             },
             Some(request) = self.requests.recv(), if accept => self.request(request),
+            Some(work) = self.work.recv(), if accept && room => self.work(work),
             Some((id, result)) = self.answers.recv() => self.feed(Input::Provided(id, result)),
             Some(completion) = self.durable.recv() => match completion {
                 Completion::Durable(seq) => self.feed(Input::Persisted(seq)),
@@ -321,8 +333,12 @@ impl Driver {
                 }
                 let delivery = self.acks.arrived(inbound.token);
                 self.inbound_bytes += inbound.payload.len();
-                let received = Received::Message { topic: inbound.topic, payload: inbound.payload };
-                self.inbound.push_back((delivery, received));
+                let control = self.endpoint.topics().is_control(&inbound.topic);
+                let queue = if control { &mut self.control } else { &mut self.inbound };
+                queue.push_back((
+                    delivery,
+                    Received::Message { topic: inbound.topic, payload: inbound.payload },
+                ));
             }
             transport::Event::Oversized { topic, token, .. } => {
                 if self.inbound.len() >= MAX_INBOUND {
@@ -353,13 +369,6 @@ impl Driver {
 
     fn request(&mut self, request: Request) {
         match request {
-            Request::AddPeer(peer) => self.feed(Input::Command(Command::AddPeer(peer))),
-            Request::Publish { peer, topic, stream, content, done } => {
-                self.last_ticket += 1;
-                let ticket = Ticket(self.last_ticket);
-                self.tickets.insert(ticket, done);
-                self.feed(Input::Command(Command::Publish(Publish { ticket, peer, topic, stream, content })));
-            }
             Request::Status(answer) => {
                 let _ = answer.send(ClientStatus {
                     endpoint: self.endpoint.status(),
@@ -370,9 +379,27 @@ impl Driver {
                 });
             }
             Request::Shutdown(done) => {
+                // What was queued before goes first.
+                for _ in 0..self.work.len() {
+                    if let Ok(work) = self.work.try_recv() {
+                        self.work(work);
+                    }
+                }
                 let until = tokio::time::Instant::now() + SHUTDOWN_WAIT;
                 self.closing = Some(Closing { done, closed: false, until });
                 self.feed(Input::Command(Command::Shutdown));
+            }
+        }
+    }
+
+    fn work(&mut self, work: Work) {
+        match work {
+            Work::AddPeer(peer) => self.feed(Input::Command(Command::AddPeer(peer))),
+            Work::Publish { peer, topic, stream, content, done } => {
+                self.last_ticket += 1;
+                let ticket = Ticket(self.last_ticket);
+                self.tickets.insert(ticket, done);
+                self.feed(Input::Command(Command::Publish(Publish { ticket, peer, topic, stream, content })));
             }
         }
     }

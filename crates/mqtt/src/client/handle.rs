@@ -2,6 +2,7 @@
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use thiserror::Error;
 use tokio::sync::{mpsc, oneshot};
@@ -18,11 +19,15 @@ use crate::transport::{self, SubscribeError, Transport};
 pub struct SecureMqttClient {
     pub(super) peer_id: PeerId,
     pub(super) requests: mpsc::Sender<Request>,
+    pub(super) work: mpsc::Sender<Work>,
     pub(super) transport: Transport,
 }
 
-/// What a handle asks of the driver.
-pub(super) enum Request {
+/// How long a message waits for room in the queue.
+const QUEUE_WAIT: Duration = Duration::from_secs(5);
+
+/// What is done in order, as there is room for it.
+pub(super) enum Work {
     AddPeer(PeerId),
     Publish {
         peer: PeerId,
@@ -31,6 +36,10 @@ pub(super) enum Request {
         content: Content,
         done: oneshot::Sender<Result<(), PublishError>>,
     },
+}
+
+/// What a handle asks of the driver at any time.
+pub(super) enum Request {
     Status(oneshot::Sender<ClientStatus>),
     Shutdown(oneshot::Sender<()>),
 }
@@ -87,7 +96,7 @@ impl SecureMqttClient {
     /// Gets to know a peer: follows its announcement and prekeys. Needed before sending to it or hearing from it;
     /// [`Event::PeerReady`](pqc_iiot_core::endpoint::Event::PeerReady) says when it can be sent to.
     pub async fn add_peer(&self, peer: PeerId) -> Result<(), PublishError> {
-        self.requests.send(Request::AddPeer(peer)).await.map_err(|_| PublishError::Closed)
+        self.queue(Work::AddPeer(peer)).await
     }
 
     /// Seals `content` to `peer`, publishes it on `topic` at QoS 1 and waits for the broker's acknowledgement.
@@ -106,6 +115,11 @@ impl SecureMqttClient {
 
     /// As [`SecureMqttClient::publish_encrypted`], on a stream of choice and without waiting for the broker: returns
     /// once the message is queued. Messages queued from one task leave in that order.
+    ///
+    /// # Errors
+    ///
+    /// [`transport::PublishError::QueueFull`] if there was no room within 5 seconds: the broker is away, or slower than
+    /// the messages come.
     pub async fn queue_encrypted(
         &self,
         topic: &Topic,
@@ -114,9 +128,15 @@ impl SecureMqttClient {
         content: Content,
     ) -> Result<Delivery, PublishError> {
         let (done, delivery) = oneshot::channel();
-        let request = Request::Publish { peer: peer.clone(), topic: topic.clone(), stream, content, done };
-        self.requests.send(request).await.map_err(|_| PublishError::Closed)?;
+        self.queue(Work::Publish { peer: peer.clone(), topic: topic.clone(), stream, content, done }).await?;
         Ok(Delivery(delivery))
+    }
+
+    async fn queue(&self, work: Work) -> Result<(), PublishError> {
+        self.work.send_timeout(work, QUEUE_WAIT).await.map_err(|error| match error {
+            mpsc::error::SendTimeoutError::Timeout(_) => transport::PublishError::QueueFull.into(),
+            mpsc::error::SendTimeoutError::Closed(_) => PublishError::Closed,
+        })
     }
 
     /// Subscribes at QoS 1; messages arrive as [`Event::Message`](pqc_iiot_core::endpoint::Event::Message), from peers

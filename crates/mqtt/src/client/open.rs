@@ -173,6 +173,7 @@ impl SecureMqttClient {
         let (provider, answers) = ProviderThread::start(provider).map_err(OpenError::Thread)?;
         let (transport, network) = Transport::connect(transport)?;
         let (requests, queue) = mpsc::channel(REQUEST_QUEUE);
+        let (work, work_queue) = mpsc::channel(REQUEST_QUEUE);
         let (events, receiver) = mpsc::channel(EVENT_QUEUE);
         let driver = Driver::new(
             endpoint,
@@ -183,11 +184,12 @@ impl SecureMqttClient {
             answers,
             storage,
             queue,
+            work_queue,
             events,
             window,
         )?;
         tokio::spawn(driver.run());
-        Ok((Self { peer_id, requests, transport }, Events(receiver)))
+        Ok((Self { peer_id, requests, work, transport }, Events(receiver)))
     }
 }
 

@@ -39,6 +39,10 @@ impl Outgoing {
     pub(super) fn push(&mut self, transmit: Transmit) {
         let mut message = Outbound::new(transmit.topic, Bytes::from(transmit.payload));
         message.retain = transmit.retain;
+        if message.retain {
+            // The broker keeps the newest: a flapping connection must not queue copies without end.
+            self.queue.retain(|(_, old)| !(old.message.retain && old.message.topic == message.topic));
+        }
         self.queue.push_back((self.next, Packet { ticket: transmit.ticket, message }));
         self.next += 1;
     }
@@ -80,6 +84,12 @@ impl Outgoing {
         }
         let Some((order, result)) = done else { return Poll::Pending };
         let Some((packet, _)) = self.sent.remove(&order) else { return Poll::Pending };
+        let newer = |(_, queued): &(u64, Packet)| {
+            queued.message.retain && queued.message.topic == packet.message.topic
+        };
+        if result == Err(PublishError::SessionLost) && packet.message.retain && self.queue.iter().any(newer) {
+            return Poll::Ready(Finished { ticket: None, result: Ok(()) });
+        }
         if result == Err(PublishError::SessionLost) {
             let at = self.queue.partition_point(|(queued, _)| *queued < order);
             self.queue.insert(at, (order, packet));
