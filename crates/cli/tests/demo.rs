@@ -222,6 +222,6 @@ fn an_unreachable_broker_ends_it_in_bounded_time() {
     let started = Instant::now();
     let done =
         shell.fails(5, &format!("demo --telemetry good.csv --broker mqtt://127.0.0.1:{}", free_port()));
-    assert!(started.elapsed() < Duration::from_secs(90), "{:?}", started.elapsed());
+    assert!(started.elapsed() < Duration::from_secs(30), "{:?}", started.elapsed());
     assert!(done.err.contains("fix: ") && done.err.contains("doctor"), "{}", done.err);
 }

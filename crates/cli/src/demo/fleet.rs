@@ -196,13 +196,13 @@ impl Fleet {
             client.add_peer(peer.clone()).await.map_err(super::client::publish_failed)?;
         }
         let plant = TopicFilter::new("plant/#").map_err(identity)?;
-        let subscribe = tokio::time::timeout(super::PATIENCE, client.subscribe(&plant)).await;
+        let subscribe = tokio::time::timeout(super::CONNECT_PATIENCE, client.subscribe(&plant)).await;
         match subscribe {
             Ok(Ok(())) => Ok((client, events)),
             Ok(Err(error)) => Err(failed("subscription", error)),
             Err(_) => {
                 Err(CliError::new(ErrorKind::Broker, format!("no connection to {}", self.transport.url))
-                    .because("the broker did not answer within a minute")
+                    .because("the broker did not answer within 15 s")
                     .fix("check its address, TLS and credentials: pqc-iiot doctor"))
             }
         }

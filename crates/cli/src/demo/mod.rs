@@ -51,6 +51,9 @@ pub(crate) struct Options {
 /// Rows under way at most.
 const WINDOW: u64 = 256;
 
+/// The longest the demo waits for the first connection.
+const CONNECT_PATIENCE: Duration = Duration::from_secs(15);
+
 /// The longest the demo waits for any one thing.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -129,11 +132,11 @@ async fn play(options: &Options, output: Output) -> Result<Report> {
     let seconds = started.elapsed().as_secs_f64();
 
     let counts = inbox.counts();
-    attackers.close(&fleet).await;
     for device in devices {
         device.close().await;
     }
     inbox.close().await?;
+    attackers.close(&fleet).await;
     let audit = fleet.verify_logs()?;
     Ok(Report::new(sent, counts, revocation, &expected, audit, seconds))
 }

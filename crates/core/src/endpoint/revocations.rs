@@ -12,7 +12,7 @@ use crate::codec::signed::{SignedObject, Unverified};
 use crate::control::gates::{self, Mode, OperationClass, TelemetryRule};
 use crate::control::revocation::{
     ApplyError, ChunkError, ChunkOutcome, CompleteCheckpoint, ManifestOutcome, Outcome, Precheck,
-    RevocationCheckpoint, RevocationUpdate,
+    RevocationCheckpoint, RevocationEntry, RevocationUpdate,
 };
 use crate::ids::PeerId;
 
@@ -81,6 +81,7 @@ impl Endpoint {
         let result = match self.checkpoint.chunk(index, payload) {
             Ok(ChunkOutcome::Complete(checkpoint)) => self.apply_checkpoint(&checkpoint),
             Ok(_) => Ok(()),
+            Err(_) if !RevocationEntry::fit(payload.len()) => Err(RefusalReason::Malformed),
             // A chunk nobody waits for, or an older checkpoint's: retained chunks change one by one.
             Err(ChunkError::NoManifest | ChunkError::Index | ChunkError::Length | ChunkError::Hash) => Ok(()),
             Err(_) => Err(RefusalReason::BadRevocation),

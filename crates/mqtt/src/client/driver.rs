@@ -169,7 +169,9 @@ impl Driver {
         };
         if let Stop::StoreFailed(reason) = stop {
             tracing::error!(%reason, "state could not be written: the client stops");
-            let _ = self.events.send(ClientEvent::StoreFailed { reason }).await;
+            // Everything else ends now, whether or not the application takes this.
+            let Self { events, .. } = self;
+            let _ = events.send(ClientEvent::StoreFailed { reason }).await;
             return;
         }
         self.transport.close(SHUTDOWN_WAIT).await;

@@ -153,6 +153,11 @@ impl RevocationEntry {
     /// Encoded length: id 16, reason 1, expiry day 2 (big-endian).
     pub const LEN: usize = 19;
 
+    /// Whether a non-empty list of entries can have this length, in bytes.
+    pub fn fit(length: usize) -> bool {
+        length > 0 && length.is_multiple_of(Self::LEN)
+    }
+
     /// Revokes `peer`'s identity `key`, whose certificate is valid until `expires`.
     pub fn new(peer: &PeerId, key: &KeyId, reason: RevocationReason, expires: UnixTime) -> Self {
         Self { id: RevocationEntryId::new(peer, key), reason, expires: ExpiryDay::covering(expires) }
