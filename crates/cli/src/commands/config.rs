@@ -22,8 +22,15 @@ impl Report for Checked {
     fn human(&self, out: &mut dyn Write) -> io::Result<()> {
         writeln!(out, "{} is a usable configuration; it sets", self.file.display())?;
         let text = toml::to_string_pretty(&self.settings).map_err(io::Error::other)?;
-        let empty = |line: &&str| line.is_empty() || line.ends_with("= []");
-        text.lines().filter(|line| !empty(line)).try_for_each(|line| writeln!(out, "  {line}"))
+        let mut lines = text.lines().filter(|line| !line.is_empty() && !line.ends_with("= []")).peekable();
+        while let Some(line) = lines.next() {
+            // A table of which nothing is set.
+            if line.starts_with('[') && lines.peek().is_none_or(|next| next.starts_with('[')) {
+                continue;
+            }
+            writeln!(out, "  {line}")?;
+        }
+        Ok(())
     }
 }
 
@@ -48,7 +55,8 @@ fn check_file(config: &Path, name: &str, path: &Path) -> Result<()> {
         )
         .because(format!("{name} = {}: {why}", path.display()))
     };
-    let metadata = std::fs::metadata(path).map_err(|error| refused(error.to_string()))?;
+    let metadata = std::fs::metadata(path)
+        .map_err(|error| refused(error.to_string()).fix(format!("make the file, or correct `{name}`")))?;
     if !metadata.is_file() {
         return Err(refused("it is not a file".into()));
     }
