@@ -67,6 +67,7 @@ pub(super) struct Driver {
     dropped: u64,
     acks: Acks,
     outgoing: Outgoing,
+    subscriptions: mpsc::UnboundedSender<(String, bool)>,
     tickets: HashMap<Ticket, oneshot::Sender<Result<(), PublishError>>>,
     last_ticket: u64,
     deadline: Option<tokio::time::Instant>,
@@ -125,6 +126,8 @@ impl Driver {
         events: mpsc::Sender<ClientEvent>,
         window: usize,
     ) -> Result<Self, WriterError> {
+        let (subscriptions, filters) = mpsc::unbounded_channel();
+        tokio::spawn(subscribe_in_order(transport.clone(), events.clone(), filters));
         let (durable_sender, durable) = mpsc::unbounded_channel();
         let completed = move |completion| {
             let _ = durable_sender.send(completion);
@@ -149,6 +152,7 @@ impl Driver {
             dropped: 0,
             acks: Acks::default(),
             outgoing: Outgoing::new(window),
+            subscriptions,
             tickets: HashMap::new(),
             last_ticket: 0,
             deadline: None,
@@ -275,8 +279,8 @@ impl Driver {
                     self.provider.submit(id, request).ok_or_else(gone)?;
                 }
                 Output::Transmit(transmit) => self.outgoing.push(transmit),
-                Output::Subscribe(filter) => self.subscribe(filter),
-                Output::Refetch(filter) => self.subscribe(filter),
+                Output::Subscribe(filter) => self.subscribe(filter, false),
+                Output::Refetch(filter) => self.subscribe(filter, true),
                 Output::Acknowledge(delivery) => {
                     let transport = &self.transport;
                     self.acks.finished(delivery, |token| transport.acknowledge(token));
@@ -360,13 +364,9 @@ impl Driver {
         }
     }
 
-    fn subscribe(&self, filter: String) {
-        let (transport, events) = (self.transport.clone(), self.events.clone());
-        tokio::spawn(async move {
-            if let Err(error) = transport.subscribe(filter.clone(), Qos::AtLeastOnce).await {
-                let _ = events.send(ClientEvent::SubscriptionRefused { filter, error }).await;
-            }
-        });
+    fn subscribe(&self, filter: String, again: bool) {
+        // The task ends only with the transport, and nothing is subscribed to after that.
+        let _ = self.subscriptions.send((filter, again));
     }
 
     fn request(&mut self, request: Request) {
@@ -415,6 +415,24 @@ impl Driver {
         };
         if let Some(done) = self.tickets.remove(&ticket) {
             let _ = done.send(finished.result.map_err(PublishError::from));
+        }
+    }
+}
+
+/// Subscribes in order: a peer's announcement is then fetched before its prekeys, which are worth nothing without it.
+/// What is fetched again is unsubscribed first, as some brokers (rumqttd) send retained messages to new subscriptions only.
+async fn subscribe_in_order(
+    transport: Transport,
+    events: mpsc::Sender<ClientEvent>,
+    mut filters: mpsc::UnboundedReceiver<(String, bool)>,
+) {
+    while let Some((filter, again)) = filters.recv().await {
+        if again {
+            transport.unsubscribe(&filter).await;
+        }
+        if let Err(error) = transport.subscribe(filter.clone(), Qos::AtLeastOnce).await {
+            // An application that takes no events must not hold up the next subscription.
+            let _ = events.try_send(ClientEvent::SubscriptionRefused { filter, error });
         }
     }
 }
