@@ -16,7 +16,7 @@ use super::handle::{ClientStatus, PublishError, Request, Work};
 use super::open::Storage;
 use super::outgoing::{Finished, Outgoing};
 use super::provider_thread::{Answer, ProviderThread};
-use crate::transport::{self, Qos, Transport};
+use crate::transport::{self, Qos, SubscribeError, Transport};
 
 /// Operations and writes under way at which no more input is fed to the endpoint.
 const MAX_BACKLOG: usize = 256;
@@ -431,6 +431,9 @@ async fn subscribe_in_order(
             transport.unsubscribe(&filter).await;
         }
         if let Err(error) = transport.subscribe(filter.clone(), Qos::AtLeastOnce).await {
+            if error == SubscribeError::Closed {
+                return;
+            }
             // An application that takes no events must not hold up the next subscription.
             let _ = events.try_send(ClientEvent::SubscriptionRefused { filter, error });
         }
