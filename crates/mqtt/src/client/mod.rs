@@ -12,7 +12,8 @@
 //! TPM nor a slow disk stalls the network. Publishing and receiving never wait for each other: an application that does
 //! not take its events stops deliveries, within bounds, and goes on publishing.
 //!
-//! A delivery is acknowledged to the broker, in order of arrival, once its replay state is durable. Until the durable
+//! A delivery is acknowledged to the broker, in order of arrival, once its replay state is durable; one that waits for its
+//! sender's certificate, at most 5 s, is acknowledged meanwhile. Until the durable
 //! inbox exists, messages accepted and not yet taken by the application are lost with the process.
 
 mod acks;
