@@ -7,12 +7,11 @@ use pqc_iiot_core::control::revocation::RevocationEntry;
 use pqc_iiot_core::endpoint::RefusalReason;
 use pqc_iiot_core::ids::PeerId;
 use pqc_iiot_sim::{Snapshot, World};
-use pqc_iiot_tests::{TOPIC, assert_all_flow, intercept, keys_topic, plant, prekeys_topic};
+use pqc_iiot_tests::{TOPIC, assert_all_flow, insider_spec, intercept, keys_topic, plant, prekeys_topic, thief_of};
 use proptest::prelude::*;
 
 /// Every topic at which something genuine may arrive, with a genuine payload.
-fn genuine(world: &mut World) -> Genuine {
-    let message = intercept(world, TOPIC, "81.5");
+fn genuine(world: &mut World, message: Vec<u8>) -> Genuine {
     let revoked = world.certify(&pqc_iiot_sim::NodeOptions::new("scrapped", &[]));
     let update = world.revocation(&[revoked.peer.as_str()]);
     let next_anchors = world.authority.next_anchors(|_| {});
@@ -114,7 +113,8 @@ fn every_deformity_at_every_topic_is_refused_by_reason_and_counted() {
 #[test]
 fn every_genuine_payload_is_refused_at_every_other_topic() {
     let mut world = plant();
-    let originals = genuine(&mut world);
+    let message = intercept(&mut world, TOPIC, "81.5");
+    let originals = genuine(&mut world, message);
     let before = trusted(&mut world);
     let topics: Vec<_> = originals.iter().map(|(topic, _)| topic.clone()).collect();
     for topic in &topics {
@@ -145,7 +145,13 @@ thread_local! {
     /// Enrolling costs more than hundreds of refusals, so all cases of a property share one world.
     static WORLD: RefCell<(World, Genuine)> = RefCell::new({
         let mut world = plant();
-        let originals = genuine(&mut world);
+        // Receipts have been exchanged, and nothing is under way.
+        assert_all_flow(&mut world);
+        world.advance(std::time::Duration::from_secs(5));
+        // Of a sequence that the press itself does not come to.
+        let spec = insider_spec(&mut world, TOPIC, "81.5", 1_000);
+        let message = thief_of(&mut world, "press").seal(&spec);
+        let originals = genuine(&mut world, message);
         (world, originals)
     });
 }

@@ -19,8 +19,8 @@ use pqc_iiot_provider::random::SeededRandom;
 use pqc_iiot_provider::{SecurityProvider, SoftwareProvider};
 use pqc_iiot_sim::{EPOCH, Identity, NodeOptions, SimAuthority, World};
 use pqc_iiot_tests::{
-    TOPIC, assert_all_flow, assert_flows, assert_refused, everything, flipped, id, intercept, keys_topic,
-    plant, thief_of,
+    TOPIC, assert_all_flow, assert_flows, assert_refused, assert_waits, everything, flipped, id, intercept,
+    keys_topic, plant, thief_of,
 };
 
 const REVOCATIONS: &str = "pqc/revocations/v1";
@@ -106,8 +106,7 @@ fn assert_not_trusted(world: &mut World, rogue: &Identity, certificate: &[u8], r
     let announcement = rogue.announcement(certificate, 1, &id("rogue"), &topic);
     assert_refused(world, &topic, &announcement, reason);
     assert!(!world.node("gateway").was_ready("rogue"));
-    let ticket = world.node("gateway").publish("rogue", TOPIC, "x");
-    assert_eq!(world.node("gateway").send_failure(ticket), Some(SendFailure::NotReady));
+    assert_waits(world, "gateway", "rogue");
 }
 
 #[test]

@@ -56,6 +56,16 @@ pub fn assert_flows(world: &mut World, from: &str, to: &str) {
     assert_eq!(received[before..], [text], "honest traffic from {from} to {to}");
 }
 
+/// A message is accepted, and waits: nothing of it reaches the network.
+pub fn assert_waits(world: &mut World, from: &str, to: &str) {
+    let (waiting, sent) = (world.node(from).status().outbox.messages, world.broker.captured_on(TOPIC).len());
+    let ticket = world.node(from).publish(to, TOPIC, "waits");
+    world.settle();
+    assert_eq!(world.node(from).send_failure(ticket), None);
+    assert_eq!(world.node(from).status().outbox.messages, waiting + 1);
+    assert_eq!(world.broker.captured_on(TOPIC).len(), sent, "{from} sent something to {to}");
+}
+
 /// Every pair of the plant exchanges messages, both ways.
 pub fn assert_all_flow(world: &mut World) {
     for (a, b) in [("gateway", "press"), ("gateway", "lathe"), ("press", "lathe")] {

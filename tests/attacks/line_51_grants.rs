@@ -45,13 +45,14 @@ fn a_command_in_an_envelope_is_refused_whatever_the_grant() {
         let mut world = world_with(&[publish("plant/press/#"), command]);
         let press = thief_of(&mut world, "press");
         let mut spec = insider_spec(&mut world, TOPIC, "open valve 3", 1);
-        spec.content = Content { class: MessageClass::Command, ..spec.content };
+        let command = Content { class: MessageClass::Command, ..Content::telemetry("open the valve") };
+        spec.body = command.clone().into();
         world.broker.inject(TOPIC, &press.seal(&spec));
         world.settle();
         let gateway = world.node("gateway");
         assert!(gateway.inbox().is_empty());
         assert_eq!(gateway.refused(RefusalReason::CommandOutsideSession), 1);
-        let ticket = world.node("press").publish_content("gateway", TOPIC, spec.content);
+        let ticket = world.node("press").publish_content("gateway", TOPIC, command);
         assert_eq!(world.node("press").send_failure(ticket), Some(SendFailure::Command));
         // The command took sequence 1, as the press's own next message does.
         world.node("press").publish("gateway", TOPIC, "skipped");

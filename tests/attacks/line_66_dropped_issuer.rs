@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
-use pqc_iiot_core::endpoint::{Event, PeerLoss, RefusalReason, SendFailure};
+use pqc_iiot_core::endpoint::{Event, PeerLoss, RefusalReason};
 use pqc_iiot_sim::World;
-use pqc_iiot_tests::{TOPIC, assert_flows, assert_refused, everything, id, intercept, keys_topic};
+use pqc_iiot_tests::{
+    TOPIC, assert_flows, assert_refused, assert_waits, everything, id, intercept, keys_topic,
+};
 
 const ANCHORS: &str = "pqc/anchors/v1";
 
@@ -37,8 +39,7 @@ fn a_dropped_issuers_peers_are_no_longer_trusted() {
     assert_eq!(gateway.status().anchors_version, 3);
     let lost = Event::PeerLost { peer: id("press"), reason: PeerLoss::IssuerDropped };
     assert!(gateway.events().contains(&lost));
-    let ticket = gateway.publish("press", TOPIC, "x");
-    assert_eq!(gateway.send_failure(ticket), Some(SendFailure::NotReady));
+    assert_waits(&mut world, "gateway", "press");
 
     let inbox = world.node("gateway").inbox().len();
     for _ in 0..2 {

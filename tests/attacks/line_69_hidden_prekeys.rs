@@ -1,11 +1,12 @@
 //! The prekey bundle hidden, to force the static key.
 
-use pqc_iiot_core::endpoint::{Event, RefusalReason, SendFailure};
+use pqc_iiot_core::endpoint::{Event, RefusalReason};
 use pqc_iiot_core::envelope::Packet;
 use pqc_iiot_core::provider::PrekeyId;
 use pqc_iiot_sim::{NodeOptions, World};
 use pqc_iiot_tests::{
-    TOPIC, assert_flows, assert_refused, everything, id, insider_spec, plant, prekeys_topic, thief_of,
+    TOPIC, assert_flows, assert_refused, assert_waits, everything, id, insider_spec, plant, prekeys_topic,
+    thief_of,
 };
 
 fn without_bundles(gateway: NodeOptions) -> World {
@@ -24,15 +25,14 @@ fn without_bundles(gateway: NodeOptions) -> World {
 fn without_a_prekey_nothing_is_sent_to_a_peer_that_requires_one() {
     let mut world = without_bundles(NodeOptions::new("gateway", &everything()));
     assert!(!world.node("press").was_ready("gateway"));
-    let ticket = world.node("press").publish("gateway", TOPIC, "x");
-    world.settle();
-    assert_eq!(world.node("press").send_failure(ticket), Some(SendFailure::NoPrekey));
+    assert_waits(&mut world, "press", "gateway");
     assert!(world.broker.captured_on(TOPIC).is_empty(), "no fallback to the static key");
 
     let bundle = world.broker.last_on(&prekeys_topic("gateway"));
     world.broker.withhold_nothing();
     world.broker.inject_retained(&prekeys_topic("gateway"), &bundle);
     world.settle();
+    assert_eq!(world.node("gateway").received(), ["waits"], "what waited goes once the key is there");
     assert_flows(&mut world, "press", "gateway");
 }
 

@@ -133,6 +133,11 @@ byte_id!(
     /// A SHA-256 digest of a named content.
     Digest, 32
 );
+byte_id!(
+    /// One start of an endpoint, drawn at random: message numbers count from 1 in each, so that no restored disk
+    /// gives one number to two messages.
+    BootId, 8
+);
 
 impl Fingerprint {
     /// The lookup key derived from this fingerprint.
@@ -150,6 +155,9 @@ pub struct StreamId(u8);
 impl StreamId {
     /// Streams are numbered from 0 to `COUNT - 1`.
     pub const COUNT: u8 = 8;
+
+    /// The protocol's own stream, for receipts; applications have the others.
+    pub const CONTROL: Self = Self(7);
 
     /// `None` from [`StreamId::COUNT`] on.
     pub fn new(id: u8) -> Option<Self> {

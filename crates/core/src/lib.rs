@@ -26,6 +26,7 @@ pub mod budget;
 pub mod codec;
 pub mod control;
 pub mod crypto;
+pub mod delivery;
 pub mod endpoint;
 pub mod envelope;
 pub mod identity;

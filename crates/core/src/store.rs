@@ -29,11 +29,19 @@ pub enum RecordKind {
     Authority = 10,
     /// The latest certificate an authority issued to a peer. Key: peer id.
     Issued = 11,
+    /// A message on its way out, or a report of lost ones. Key: a number that ascends with acceptance.
+    Outbox = 20,
+    /// What arrived from a sender. Key: stream ‖ peer id.
+    Received = 21,
+    /// A message that the application has not consumed. Key: a number that ascends with arrival.
+    Inbox = 22,
+    /// The application's own, written with what it consumes. Key: the application's.
+    Application = 23,
 }
 
 impl RecordKind {
     /// Every kind, in order of its number.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 15] = [
         Self::TimeFloor,
         Self::Anchors,
         Self::Peer,
@@ -45,6 +53,10 @@ impl RecordKind {
         Self::RevocationEntries,
         Self::Authority,
         Self::Issued,
+        Self::Outbox,
+        Self::Received,
+        Self::Inbox,
+        Self::Application,
     ];
 
     /// The kind with this number.

@@ -8,7 +8,7 @@ use pqc_iiot_core::crypto::kdf::sha256;
 use pqc_iiot_core::crypto::kem::EncapsulationKey;
 use pqc_iiot_core::crypto::labels;
 use pqc_iiot_core::crypto::suite::{Kem, SessionSuite, SignatureSet};
-use pqc_iiot_core::envelope::{Content, PendingSeal, Recipient, Sender};
+use pqc_iiot_core::envelope::{Body, PendingSeal, Recipient, Sender};
 use pqc_iiot_core::identity::announcement::{KeyAnnouncement, PublishedBy};
 use pqc_iiot_core::identity::keys::PublicIdentity;
 use pqc_iiot_core::identity::request::CertificateRequest;
@@ -45,8 +45,8 @@ pub struct SealSpec {
     pub stream: StreamId,
     /// The sequence.
     pub sequence: u64,
-    /// The content.
-    pub content: Content,
+    /// What it seals.
+    pub body: Body,
 }
 
 impl Identity {
@@ -132,7 +132,7 @@ impl Identity {
             &spec.topic,
             spec.stream,
             spec.sequence,
-            &spec.content,
+            &spec.body,
         )
         .expect("sealable");
         let signature = self.sign_structure(sealed.structure());

@@ -6,8 +6,8 @@ use std::fmt;
 use pqc_iiot_core::audit::{AuditEvent, AuditKind};
 use pqc_iiot_core::crypto::backend::Backend;
 use pqc_iiot_core::endpoint::{
-    Command, DeliveryId, Endpoint, EndpointConfig, Event, Input, Message, OperationId, Output, Publish,
-    RefusalReason, SendFailure, StartError, Status, Ticket,
+    Command, Consume, DeliveryId, Durability, Endpoint, EndpointConfig, Event, InboxId, Input, Message,
+    OperationId, Output, Priority, Publish, RefusalReason, SendFailure, StartError, Status, Ticket,
 };
 use pqc_iiot_core::envelope::Content;
 use pqc_iiot_core::ids::{PeerId, StreamId};
@@ -25,7 +25,8 @@ use crate::identity::Identity;
 use crate::peer;
 
 pub(crate) enum ToBroker {
-    Publish(Packet),
+    /// To whom, if it is for one peer.
+    Publish(Option<PeerId>, Packet),
     Subscribe(String),
     Refetch(String),
     Acknowledge(DeliveryId),
@@ -49,6 +50,8 @@ pub struct Node {
     held_requests: VecDeque<(OperationId, ProviderRequest)>,
     pub(crate) outbox: VecDeque<ToBroker>,
     tickets: u64,
+    consume: bool,
+    to_consume: Vec<InboxId>,
     events: Vec<Event>,
     audit: Vec<AuditEvent>,
     provider_calls: u64,
@@ -93,6 +96,8 @@ impl Node {
             held_requests: VecDeque::new(),
             outbox: VecDeque::new(),
             tickets: 0,
+            consume: true,
+            to_consume: Vec::new(),
             events: Vec::new(),
             audit: Vec::new(),
             provider_calls: 0,
@@ -106,6 +111,7 @@ impl Node {
         self.held_persists.clear();
         self.held_requests.clear();
         self.outbox.clear();
+        self.to_consume.clear();
         self.timeout = None;
         self.online = false;
         self.starts += 1;
@@ -133,19 +139,44 @@ impl Node {
                     self.held_requests.push_back((id, request));
                     self.execute();
                 }
-                Output::Transmit(transmit) => self.outbox.push_back(ToBroker::Publish(Packet {
-                    topic: transmit.topic,
-                    payload: transmit.payload,
-                    retain: transmit.retain,
-                })),
+                Output::Transmit(transmit) if !self.online && !transmit.acknowledged() => {}
+                Output::Transmit(transmit) => self.outbox.push_back(ToBroker::Publish(
+                    transmit.purpose.peer().cloned(),
+                    Packet { topic: transmit.topic, payload: transmit.payload, retain: transmit.retain },
+                )),
                 Output::Subscribe(filter) => self.outbox.push_back(ToBroker::Subscribe(filter)),
                 Output::Refetch(filter) => self.outbox.push_back(ToBroker::Refetch(filter)),
                 Output::Acknowledge(id) => self.outbox.push_back(ToBroker::Acknowledge(id)),
-                Output::Event(event) => self.events.push(event),
+                Output::Withdraw(peer) => self.outbox.retain(|message| match message {
+                    ToBroker::Publish(to, _) => to.as_ref() != Some(&peer),
+                    _ => true,
+                }),
+                Output::Event(event) => {
+                    if let Event::Message(Message { id: Some(id), .. }) = &event {
+                        self.to_consume.push(*id);
+                    }
+                    self.events.push(event);
+                }
                 Output::Timeout(at) => self.timeout = Some(at),
                 _ => panic!("an output that the simulation does not know"),
             }
         }
+        if self.consume && !self.to_consume.is_empty() {
+            self.consume_all();
+        }
+    }
+
+    /// From now on messages are consumed at once (the default), or only by [`Node::consume_all`].
+    pub fn consume_at_once(&mut self, consume: bool) {
+        self.consume = consume;
+    }
+
+    /// Consumes everything told in this start and not consumed yet.
+    pub fn consume_all(&mut self) {
+        let messages = std::mem::take(&mut self.to_consume);
+        self.tickets += 1;
+        let consume = Consume { ticket: Ticket(self.tickets), messages, effects: Vec::new() };
+        self.input(Input::Command(Command::Consume(consume)));
     }
 
     fn persist(&mut self) {
@@ -221,7 +252,15 @@ impl Node {
         self.tickets += 1;
         let ticket = Ticket(self.tickets);
         let topic = Topic::new(topic).expect("a valid topic");
-        let publish = Publish { ticket, peer: peer(to), topic, stream: StreamId::default(), content };
+        let publish = Publish {
+            ticket,
+            peer: peer(to),
+            topic,
+            stream: StreamId::default(),
+            content,
+            durability: Durability::Durable,
+            priority: Priority::Normal,
+        };
         self.input(Input::Command(Command::Publish(publish)));
         ticket
     }

@@ -173,7 +173,9 @@ impl World {
     /// Cuts a node off.
     pub fn disconnect(&mut self, name: &str) {
         self.broker.disconnect(name);
-        self.node(name).online = false;
+        let node = self.node(name);
+        node.online = false;
+        node.input(Input::Disconnected);
     }
 
     /// Crashes a node, starts it again from its store, and reconnects it to its broker session.
@@ -208,7 +210,7 @@ impl World {
             while let Some(message) = node.outbox.pop_front() {
                 moved = true;
                 match message {
-                    ToBroker::Publish(packet) => self.broker.publish(packet),
+                    ToBroker::Publish(_, packet) => self.broker.publish(packet),
                     ToBroker::Subscribe(filter) => self.broker.subscribe(name, &filter),
                     ToBroker::Refetch(filter) => self.broker.refetch(name, &filter),
                     ToBroker::Acknowledge(id) => self.broker.acknowledge(name, id),
@@ -307,7 +309,7 @@ impl World {
             topic: topic.into(),
             stream: StreamId::default(),
             sequence: 1,
-            content: Content::telemetry(payload),
+            body: Content::telemetry(payload).into(),
         }
     }
 }

@@ -18,8 +18,9 @@ Examples:
   pqc-iiot pub --dir press-7 --broker mqtts://broker.example --to gateway -t plant/log -l < log.txt
   pqc-iiot pub --dir press-7 --broker mqtt://localhost --to gateway -t plant/rows -l -f rows.csv
 
-Waits until the broker has taken every message. The peer must be online, or have been, so that its keys are known: its \
-announcement and prekeys are retained on the broker."
+Every message is on disk before it counts as sent, and is sent again until the peer has confirmed it, by whatever command \
+runs next with this identity. The peer must be online, or have been, so that its keys are known: its announcement and \
+prekeys are retained on the broker."
 )]
 pub(crate) struct PubArgs {
     /// The peer it is sealed to
@@ -40,12 +41,15 @@ pub(crate) struct PubArgs {
     /// MIME type of the content, sealed with it
     #[arg(long, value_name = "TYPE")]
     pub(crate) content_type: Option<String>,
-    /// Independent message stream, 0 to 7
+    /// Independent message stream, 0 to 6
     #[arg(long, value_name = "N", default_value = "0", value_parser = stream)]
     pub(crate) stream: StreamId,
-    /// Give up when the peer's keys did not come, or a message was not taken, within this time
+    /// Give up when the peer's keys do not come within this time
     #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = humantime::parse_duration)]
     pub(crate) timeout: std::time::Duration,
+    /// How long to wait for the peer to confirm the last message; what is not confirmed then stays in the outbox
+    #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = humantime::parse_duration)]
+    pub(crate) wait: std::time::Duration,
     // Last: the heading of the connection's options holds for all that follow.
     #[command(flatten)]
     pub(crate) client: ClientArgs,
@@ -107,5 +111,6 @@ pub(crate) struct ClientArgs {
 }
 
 fn stream(text: &str) -> Result<StreamId, String> {
-    text.parse().ok().and_then(StreamId::new).ok_or_else(|| "use 0 to 7".into())
+    let stream = text.parse().ok().and_then(StreamId::new).filter(|stream| *stream != StreamId::CONTROL);
+    stream.ok_or_else(|| "use 0 to 6".into())
 }

@@ -116,8 +116,9 @@ fn genuine(member: &Member, gateway: &Gateway) -> Result<Vec<u8>, BenchError> {
     };
     let content = Content::telemetry(vec![0x42; 256]);
     let (mut random, sender, stream) = (random()?, member.sender(), StreamId::default());
-    let pending = PendingSeal::new(&AWS_LC, &mut random, &sender, &recipient, TOPIC, stream, 1, &content)
-        .map_err(|_| FAILED)?;
+    let pending =
+        PendingSeal::new(&AWS_LC, &mut random, &sender, &recipient, TOPIC, stream, 1, &content.into())
+            .map_err(|_| FAILED)?;
     let message = |algorithm| pending.structure().message(algorithm);
     let signature = member.signing.sign(&mut random, &message).map_err(|_| FAILED)?;
     pending.finish(&signature).ok_or(FAILED)

@@ -96,7 +96,7 @@ impl Source {
             TOPIC,
             StreamId::default(),
             self.sequence,
-            &self.content,
+            &self.content.clone().into(),
         )
         .map_err(|_| FAILED)?;
         let message = |algorithm| pending.structure().message(algorithm);
@@ -127,7 +127,11 @@ impl Workload for EnvelopeOpen {
         let key = self.decapsulation_key.encapsulation_key();
         let opened = pending.finish(self.backend, &shared, key, TOPIC).map_err(|_| FAILED)?;
         black_box(&opened);
-        if opened.content == self.source.content { Ok(()) } else { Err(FAILED) }
+        if opened.body == pqc_iiot_core::envelope::Body::from(self.source.content.clone()) {
+            Ok(())
+        } else {
+            Err(FAILED)
+        }
     }
 
     fn baseline(&mut self) -> Result<(), BenchError> {

@@ -77,7 +77,16 @@ fn seal(
     content: &Content,
 ) -> Result<PendingSeal, SealError> {
     let recipient = Recipient { key_id, prekey: PrekeyId::STATIC, encapsulation_key, suite };
-    PendingSeal::new(backend, random, sender, &recipient, TOPIC, StreamId::default(), sequence, content)
+    PendingSeal::new(
+        backend,
+        random,
+        sender,
+        &recipient,
+        TOPIC,
+        StreamId::default(),
+        sequence,
+        &content.clone().into(),
+    )
 }
 
 impl Workload for EnvelopeSeal {

@@ -6,7 +6,9 @@ use std::time::Duration;
 use pqc_iiot_core::endpoint::{Event, PeerLoss, StartError};
 use pqc_iiot_core::identity::certificate::{CertificateError, MAX_CERTIFICATE};
 use pqc_iiot_core::ids::PeerId;
-use pqc_iiot_mqtt::client::{ClientConfig, ClientEvent, Events, OpenError, SecureMqttClient, Storage};
+use pqc_iiot_mqtt::client::{
+    ClientConfig, ClientEvent, ConsumeMode, Events, OpenError, SecureMqttClient, Storage,
+};
 use pqc_iiot_mqtt::transport::{OptionsError, TlsInfo, TransportOptions};
 use pqc_iiot_provider::SecurityProvider;
 use pqc_iiot_provider::datadir::DataFile;
@@ -62,6 +64,8 @@ pub(super) fn prepare(
             CliError::new(ErrorKind::Verification, "the installed certificate is damaged").because(error)
         })?;
     config.endpoint.prefix = prefix;
+    // A command that prints nothing must consume nothing.
+    config.consume = ConsumeMode::Explicit;
     Ok(Prepared { keeper, config, url })
 }
 

@@ -22,8 +22,10 @@ use crate::error::{CliError, ErrorKind, Result};
 use crate::files;
 use crate::output::Report;
 
-/// Messages sealed and not yet taken by the broker.
-const WINDOW: usize = 32;
+/// Messages handed over and not yet known to be on disk.
+const ACCEPTING: usize = 64;
+/// Messages on disk and not yet confirmed by the peer.
+const CONFIRMING: usize = 4096;
 /// Lines read ahead.
 const READ_AHEAD: usize = 64;
 /// How long to look for the cause of a failure.
@@ -35,14 +37,17 @@ const SESSION_EXPIRY_SECS: u32 = 300;
 
 #[derive(Serialize)]
 struct Sent {
+    /// Accepted: on disk, and sent until the peer confirms.
     sent: u64,
+    /// Confirmed by the peer.
+    confirmed: u64,
     peer: String,
     topic: String,
 }
 
 impl Report for Sent {
     fn human(&self, _: &mut dyn Write) -> io::Result<()> {
-        // As quiet as its model.
+        // As quiet as its model, unless there is something to know.
         Ok(())
     }
 }
@@ -64,17 +69,19 @@ pub(super) fn run(args: &PubArgs, context: &Context) -> Result<()> {
         let result = tokio::select! {
             result = send(&mut client, source, args, context) => result,
             () = client::interrupted() => {
-                Err(CliError::new(ErrorKind::Interrupted, "interrupted").because("not every message was taken"))
+                Err(CliError::new(ErrorKind::Interrupted, "interrupted").because("not every message was read; those accepted stay in the outbox"))
             }
         };
         // Writes down counters and log before the process ends, whatever happened.
         handle.shutdown().await;
         let sent = result?;
-        context.output.report(&Sent {
-            sent,
-            peer: args.to.as_str().to_owned(),
-            topic: args.topic.as_str().to_owned(),
-        })
+        if sent.confirmed < sent.sent {
+            context.output.note(format_args!(
+                "{} of {} messages are not confirmed by {} yet; they stay in the outbox and are sent again by the next command with this identity",
+                sent.sent - sent.confirmed, sent.sent, sent.peer
+            ));
+        }
+        context.output.report(&sent)
     })
 }
 
@@ -111,7 +118,7 @@ impl Source {
     }
 }
 
-async fn send(client: &mut Client, source: Source, args: &PubArgs, context: &Context) -> Result<u64> {
+async fn send(client: &mut Client, source: Source, args: &PubArgs, context: &Context) -> Result<Sent> {
     client.connected().await?;
     let peer = &args.to;
     client.handle.add_peer(peer.clone()).await.map_err(|error| publish_error(peer, error))?;
@@ -120,8 +127,15 @@ async fn send(client: &mut Client, source: Source, args: &PubArgs, context: &Con
     // Somebody must take events while messages go out, and learn when they can no longer go out.
     let (ended, mut watcher) = watch::channel(());
     let Client { handle, events, .. } = client;
-    let mut sender =
-        Sender { handle, args, waiting: VecDeque::new(), sent: 0, progress: ProgressBar::hidden() };
+    let mut sender = Sender {
+        handle,
+        args,
+        accepting: VecDeque::new(),
+        confirming: VecDeque::new(),
+        sent: 0,
+        confirmed: 0,
+        progress: ProgressBar::hidden(),
+    };
     let sending = async {
         match source {
             Source::One(payload) => sender.queue(payload).await?,
@@ -136,9 +150,9 @@ async fn send(client: &mut Client, source: Source, args: &PubArgs, context: &Con
     };
     let result = tokio::select! {
         result = sending => result,
-        result = watching => result.map(|()| 0),
+        result = watching => result.and_then(|()| Err(CliError::new(ErrorKind::Failed, "the client ended"))),
         // Never: the sender lives in `watching`.
-        Ok(()) = watcher.changed() => Ok(0),
+        Ok(()) = watcher.changed() => Err(CliError::new(ErrorKind::Failed, "the client ended")),
     };
     if result.is_err() {
         // The cause may be among the events not yet taken: our own revocation, a store that failed.
@@ -217,42 +231,64 @@ async fn watch_events(events: &mut Events, peer: &PeerId) -> Result<()> {
 struct Sender<'a> {
     handle: &'a SecureMqttClient,
     args: &'a PubArgs,
-    waiting: VecDeque<Delivery>,
+    /// Not known to be on disk yet, and not yet confirmed.
+    accepting: VecDeque<Delivery>,
+    confirming: VecDeque<Delivery>,
     sent: u64,
+    confirmed: u64,
     progress: ProgressBar,
 }
 
 impl Sender<'_> {
-    /// Queues one message, after waiting for room in the window.
+    /// Queues one message, after waiting for room in the windows.
     async fn queue(&mut self, payload: Vec<u8>) -> Result<()> {
         let PubArgs { to, topic, stream, content_type, .. } = self.args;
         let content = Content { content_type: content_type.clone(), ..Content::telemetry(payload) };
-        if self.waiting.len() >= WINDOW {
-            self.await_oldest().await?;
+        if self.accepting.len() >= ACCEPTING {
+            self.accept_oldest().await?;
+        }
+        if self.confirming.len() >= CONFIRMING {
+            self.confirm_oldest().await?;
         }
         let queued = self.handle.queue_encrypted(topic, to, *stream, content);
-        self.waiting.push_back(queued.await.map_err(|error| publish_error(to, error))?);
+        self.accepting.push_back(queued.await.map_err(|error| publish_error(to, error))?);
         Ok(())
     }
 
-    async fn await_oldest(&mut self) -> Result<()> {
-        let Some(delivery) = self.waiting.pop_front() else { return Ok(()) };
-        let taken = tokio::time::timeout(self.args.timeout, delivery).await.map_err(|_| {
-            CliError::new(ErrorKind::Broker, "the broker did not take a message in time")
-                .because(format!("{} messages were taken before", self.sent))
-                .fix("check the broker, or give it longer with --timeout")
-        })?;
-        taken.map_err(|error| publish_error(&self.args.to, error))?;
+    async fn accept_oldest(&mut self) -> Result<()> {
+        let Some(mut delivery) = self.accepting.pop_front() else { return Ok(()) };
+        delivery.accepted().await.map_err(|error| publish_error(&self.args.to, error))?;
         self.sent += 1;
+        self.confirming.push_back(delivery);
         Ok(())
     }
 
-    async fn finish(&mut self) -> Result<u64> {
-        while !self.waiting.is_empty() {
-            self.await_oldest().await?;
+    async fn confirm_oldest(&mut self) -> Result<()> {
+        let Some(delivery) = self.confirming.pop_front() else { return Ok(()) };
+        delivery.await.map_err(|error| publish_error(&self.args.to, error))?;
+        self.confirmed += 1;
+        Ok(())
+    }
+
+    /// Everything is on disk; then the peer gets some time to confirm it.
+    async fn finish(&mut self) -> Result<Sent> {
+        while !self.accepting.is_empty() {
+            self.accept_oldest().await?;
+        }
+        let until = tokio::time::Instant::now() + self.args.wait;
+        while !self.confirming.is_empty() {
+            match tokio::time::timeout_at(until, self.confirm_oldest()).await {
+                Ok(result) => result?,
+                Err(_) => break,
+            }
         }
         self.progress.finish_and_clear();
-        Ok(self.sent)
+        Ok(Sent {
+            sent: self.sent,
+            confirmed: self.confirmed,
+            peer: self.args.to.as_str().to_owned(),
+            topic: self.args.topic.as_str().to_owned(),
+        })
     }
 
     async fn lines(
@@ -333,10 +369,10 @@ fn publish_error(peer: &PeerId, error: PublishError) -> CliError {
         PublishError::Refused(failure @ SendFailure::TooLarge) => {
             CliError::new(ErrorKind::Failed, what).because(failure).fix("send it in parts of at most 256 KiB")
         }
+        PublishError::Refused(failure @ SendFailure::OutboxFull) => CliError::new(ErrorKind::Failed, what)
+            .because(failure)
+            .fix("let the peer come online and confirm what waits, or raise the outbox's bound: see `pqc-iiot status`"),
         PublishError::Refused(failure) => CliError::new(ErrorKind::Refused, what).because(failure),
-        PublishError::Transport(error) => CliError::new(ErrorKind::Broker, what)
-            .because(error)
-            .fix("check the broker's log and its access control list"),
         error => CliError::new(ErrorKind::Failed, what).because(error),
     }
 }

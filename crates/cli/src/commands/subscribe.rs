@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 use std::io::{self, IsTerminal, Write};
 use std::time::Duration;
 
-use pqc_iiot_core::endpoint::{Event, Message};
+use pqc_iiot_core::endpoint::{Event, InboxId, Message};
 use pqc_iiot_core::ids::PeerId;
-use pqc_iiot_mqtt::client::{ClientEvent, Events};
+use pqc_iiot_mqtt::client::{ClientEvent, Events, SecureMqttClient};
 use serde::Serialize;
 use tokio::time::Instant;
 
@@ -19,6 +19,9 @@ use crate::output::{Report, harmless};
 
 /// When to say which peers have not been heard of.
 const HINT_AFTER: Duration = Duration::from_secs(10);
+
+/// Messages printed and not yet consumed, at most.
+const CONSUME_AT_ONCE: usize = 256;
 
 /// One message for programs.
 #[derive(Serialize)]
@@ -78,7 +81,13 @@ async fn receive(client: &mut Client, args: &SubArgs, context: &Context) -> Resu
         context.output.note(format_args!("listening on {} as {}", filters.join(" "), handle.peer_id()));
         Ok(())
     };
-    let mut inbox = Inbox { args, context, received: 0, unheard: args.from.iter().cloned().collect() };
+    let mut inbox = Inbox {
+        args,
+        context,
+        received: 0,
+        printed: Vec::new(),
+        unheard: args.from.iter().cloned().collect(),
+    };
     let mut hint = std::pin::pin!(tokio::time::sleep(HINT_AFTER));
     let mut hinted = false;
     let mut subscribing = std::pin::pin!(subscribing);
@@ -87,6 +96,19 @@ async fn receive(client: &mut Client, args: &SubArgs, context: &Context) -> Resu
     let mut quiet_since = Instant::now();
     loop {
         let deadline = args.timeout.map(|patience| quiet_since + patience);
+        let at_hand = if inbox.printed.len() < CONSUME_AT_ONCE { client.events.try_recv() } else { None };
+        if let Some(event) = at_hand {
+            let before = inbox.received;
+            let enough = inbox.take(event)?;
+            if inbox.received != before {
+                quiet_since = Instant::now();
+            }
+            if enough {
+                return inbox.consume(&client.handle).await;
+            }
+            continue;
+        }
+        inbox.consume(&client.handle).await?;
         // Events are taken while the broker is asked: it may wait for us to read.
         let event = tokio::select! {
             result = &mut subscribing, if !subscribed => {
@@ -104,8 +126,8 @@ async fn receive(client: &mut Client, args: &SubArgs, context: &Context) -> Resu
         match event {
             Next::Event(event) => {
                 let before = inbox.received;
-                if inbox.take(event)? {
-                    return Ok(());
+                if inbox.take(*event)? {
+                    return inbox.consume(&client.handle).await;
                 }
                 if inbox.received != before {
                     quiet_since = Instant::now();
@@ -118,7 +140,7 @@ async fn receive(client: &mut Client, args: &SubArgs, context: &Context) -> Resu
 }
 
 enum Next {
-    Event(ClientEvent),
+    Event(Box<ClientEvent>),
     Silence,
     End,
 }
@@ -131,13 +153,15 @@ async fn next(events: &mut Events, deadline: Option<Instant>) -> Next {
         },
         None => events.recv().await,
     };
-    event.map_or(Next::End, Next::Event)
+    event.map_or(Next::End, |event| Next::Event(Box::new(event)))
 }
 
 struct Inbox<'a> {
     args: &'a SubArgs,
     context: &'a Context,
     received: u64,
+    /// Printed and not yet consumed.
+    printed: Vec<InboxId>,
     /// Peers that are not yet trusted: nothing of theirs can arrive.
     unheard: BTreeSet<PeerId>,
 }
@@ -163,6 +187,9 @@ impl Inbox<'_> {
                     .output
                     .note(format_args!("{peer} is no longer trusted: {}", client::loss(reason)));
             }
+            ClientEvent::Protocol(Event::Lost { peer, count, reason, outgoing: false, .. }) => {
+                self.context.output.note(format_args!("{peer} lost {count} messages ({reason})"));
+            }
             ClientEvent::Disconnected { error } => {
                 self.context
                     .output
@@ -171,6 +198,17 @@ impl Inbox<'_> {
             _ => {}
         }
         Ok(false)
+    }
+
+    /// What was printed is done with. A process that dies before this prints it again at its next start.
+    async fn consume(&mut self, handle: &SecureMqttClient) -> Result<()> {
+        if self.printed.is_empty() {
+            return Ok(());
+        }
+        let printed = std::mem::take(&mut self.printed);
+        handle.consume(printed, Vec::new()).await.map_err(|error| {
+            CliError::new(ErrorKind::Failed, "what was printed could not be noted as consumed").because(error)
+        })
     }
 
     /// A misspelt peer would otherwise look like a silent one.
@@ -183,11 +221,12 @@ impl Inbox<'_> {
     }
 
     fn message(&mut self, message: &Message) -> Result<bool> {
-        // A kept session may still hold an earlier command's subscriptions.
+        // A kept session, or the inbox, may still hold what an earlier command subscribed to: it stays for the next.
         if !self.args.topics.iter().any(|filter| filter.matches(&message.topic)) {
             return Ok(false);
         }
         self.print(message)?;
+        self.printed.extend(message.id);
         self.unheard.remove(&message.peer);
         self.received += 1;
         Ok(self.args.count.is_some_and(|count| self.received >= count))

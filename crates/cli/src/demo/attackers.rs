@@ -175,8 +175,9 @@ impl Attackers {
     async fn reroute(&self, device: &Device) -> Result<Expectation> {
         let stream = StreamId::new(1).unwrap_or_default();
         let notes = fleet::notes_topic(device.id())?;
-        let delivery = device.queue(&notes, stream, Content::telemetry("a note for the workshop")).await?;
-        delivery.await.map_err(super::client::publish_failed)?;
+        // Nobody who could open it listens there, so that no receipt comes either.
+        let mut note = device.queue(&notes, stream, Content::telemetry("a note for the workshop")).await?;
+        note.accepted().await.map_err(super::client::publish_failed)?;
         wait_until("the attacker to overhear a note", super::PATIENCE, || lock(&self.heard).notes.is_some())
             .await?;
         let packet = lock(&self.heard).notes.clone().unwrap_or_default();
@@ -349,9 +350,17 @@ impl Forger {
             suite: SessionSuite::Hybrid,
         };
         let content = Content::telemetry("forged");
-        let sealed =
-            PendingSeal::new(backend, &mut random()?, &sender, &recipient, topic, stream, sequence, &content)
-                .map_err(failed)?;
+        let sealed = PendingSeal::new(
+            backend,
+            &mut random()?,
+            &sender,
+            &recipient,
+            topic,
+            stream,
+            sequence,
+            &content.into(),
+        )
+        .map_err(failed)?;
         match self.provider.execute(ProviderRequest::Sign(sealed.structure().clone())) {
             Ok(ProviderResponse::Signature(signature)) => {
                 sealed.finish(&signature).ok_or_else(|| failed("signature length"))

@@ -44,7 +44,8 @@ impl Device {
     }
 
     pub(super) async fn publish(&self, topic: &Topic, content: Content) -> Result<()> {
-        self.client.publish_encrypted(topic, &self.gateway, content).await.map_err(publish_failed)
+        let accepted = self.client.publish_encrypted(topic, &self.gateway, content).await;
+        accepted.map(|_| ()).map_err(publish_failed)
     }
 
     pub(super) async fn queue(&self, topic: &Topic, stream: StreamId, content: Content) -> Result<Delivery> {

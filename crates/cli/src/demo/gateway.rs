@@ -5,12 +5,11 @@ use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use pqc_iiot_core::endpoint::{Event, Message, PeerLoss};
 use pqc_iiot_core::ids::PeerId;
 use pqc_iiot_mqtt::client::{ClientEvent, Events, SecureMqttClient};
-use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::error::{CliError, ErrorKind, Result};
@@ -36,7 +35,6 @@ pub(super) struct Inbox;
 pub(super) struct InboxHandle {
     client: SecureMqttClient,
     state: Arc<Mutex<State>>,
-    delivered: watch::Receiver<u64>,
     task: Arc<Mutex<Option<JoinHandle<()>>>>,
 }
 
@@ -60,20 +58,14 @@ impl Inbox {
     ) -> Result<InboxHandle> {
         let writer = out.map(|path| RowWriter::create(path, total)).transpose()?;
         let state = Arc::new(Mutex::new(State { writer, ..State::default() }));
-        let (progress, delivered) = watch::channel(0);
-        let task = tokio::spawn(run(events, state.clone(), progress));
-        Ok(InboxHandle { client, state, delivered, task: Arc::new(Mutex::new(Some(task))) })
+        let task = tokio::spawn(run(events, state.clone()));
+        Ok(InboxHandle { client, state, task: Arc::new(Mutex::new(Some(task))) })
     }
 }
 
-async fn run(mut events: Events, state: Arc<Mutex<State>>, progress: watch::Sender<u64>) {
+async fn run(mut events: Events, state: Arc<Mutex<State>>) {
     while let Some(event) = events.recv().await {
-        let delivered = {
-            let mut state = lock(&state);
-            state.take(event);
-            state.counts.delivered
-        };
-        progress.send_replace(delivered);
+        lock(&state).take(event);
     }
 }
 
@@ -139,15 +131,6 @@ impl InboxHandle {
     /// Refusals so far, by reason, as the gateway's events tell them.
     pub(super) fn refused(&self) -> BTreeMap<&'static str, u64> {
         lock(&self.state).refused.clone()
-    }
-
-    /// Waits until fewer than `window` of `queued` rows are under way, or `patience` is over: brokers drop what queues
-    /// beyond their bound (Mosquitto: 1,000) although they have acknowledged it.
-    pub(super) async fn room(&self, queued: u64, window: u64, patience: Duration) {
-        let mut delivered = self.delivered.clone();
-        let room = delivered.wait_for(|delivered| queued.saturating_sub(*delivered) < window);
-        // What is still missing then is reported as lost.
-        let _ = tokio::time::timeout(patience, room).await;
     }
 
     /// Whether so many peers are ready.

@@ -8,8 +8,6 @@ mod report;
 mod rows;
 
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
@@ -48,8 +46,8 @@ pub(crate) struct Options {
     pub(crate) data_dir: Option<PathBuf>,
 }
 
-/// Rows under way at most.
-const WINDOW: u64 = 256;
+/// Rows of one device without a receipt, at most.
+const WINDOW: usize = 256;
 
 /// The longest the demo waits for the first connection.
 const CONNECT_PATIENCE: Duration = Duration::from_secs(15);
@@ -161,7 +159,7 @@ fn transport(options: &Options) -> Result<TransportOptions> {
     Ok(transport)
 }
 
-/// Streams every row, each device its share, in order; gives how many the broker accepted.
+/// Streams every row, each device its share, in order; gives how many the gateway confirmed.
 async fn stream(rows: &Rows, devices: &[Device], inbox: &InboxHandle, bar: &ProgressBar) -> Result<u64> {
     let (topic, meta) = (fleet::telemetry_topic, fleet::meta_topic);
     if let (Some(header), Some(first)) = (rows.header(), devices.first()) {
@@ -169,12 +167,10 @@ async fn stream(rows: &Rows, devices: &[Device], inbox: &InboxHandle, bar: &Prog
         first.publish(&meta(first.id())?, content).await?;
     }
     inbox.layout(rows.final_newline());
-    let queued = Arc::new(AtomicU64::new(0));
     let mut senders = JoinSet::new();
     for (index, device) in devices.iter().enumerate() {
         let share = rows.share(index, devices.len());
         let (device, topic) = (device.clone(), topic(device.id())?);
-        let (inbox, queued) = (inbox.clone(), queued.clone());
         senders.spawn(async move {
             let mut deliveries = std::collections::VecDeque::new();
             let mut accepted = 0u64;
@@ -183,13 +179,12 @@ async fn stream(rows: &Rows, devices: &[Device], inbox: &InboxHandle, bar: &Prog
                 if let Some(pause) = pace {
                     tokio::time::sleep(pause).await;
                 }
-                inbox.room(queued.fetch_add(1, Ordering::Relaxed), WINDOW, PATIENCE).await;
                 let content = Content {
                     correlation_data: Some(number.to_be_bytes().to_vec()),
                     ..Content::telemetry(row)
                 };
                 deliveries.push_back(device.queue(&topic, StreamId::default(), content).await?);
-                while deliveries.len() >= 32 {
+                while deliveries.len() >= WINDOW {
                     if let Some(delivery) = deliveries.pop_front() {
                         delivery.await.map_err(client::publish_failed)?;
                         accepted += 1;

@@ -93,6 +93,8 @@ audit_kinds! {
     StoreError = 25 "store-error",
     /// Events of a kind were counted and not written one by one.
     Suppressed = 26 "suppressed",
+    /// A receiver saw messages that our state does not know: an older copy of it was restored.
+    RollbackNoticed = 29 "rollback-noticed",
 }
 
 impl AuditKind {

@@ -71,11 +71,14 @@ impl Writer {
     pub fn optional_uint(&mut self, value: Option<u64>) -> &mut Self {
         match value {
             Some(value) => self.uint(value),
-            None => {
-                let _ = self.0.null();
-                self
-            }
+            None => self.null(),
         }
+    }
+
+    /// Null, where an optional item is absent.
+    pub fn null(&mut self) -> &mut Self {
+        let _ = self.0.null();
+        self
     }
 
     /// What was written.
@@ -174,11 +177,16 @@ impl<'a> Reader<'a> {
 
     /// Null or an unsigned integer.
     pub fn optional_uint(&mut self) -> Result<Option<u64>, DecodeError> {
-        if self.0.datatype()? == Type::Null {
+        if self.absent()? { Ok(None) } else { self.uint().map(Some) }
+    }
+
+    /// Whether the next item is null; takes it if so.
+    pub fn absent(&mut self) -> Result<bool, DecodeError> {
+        let absent = self.0.datatype()? == Type::Null;
+        if absent {
             self.0.null()?;
-            return Ok(None);
         }
-        self.uint().map(Some)
+        Ok(absent)
     }
 
     /// A boolean.

@@ -61,6 +61,9 @@ impl Endpoint {
             audit.push(AuditEvent::new(AuditKind::PeerRevoked, Some(id.clone()), "issuer dropped"));
         }
         let after = self.barrier.persist(alloc::vec![change], audit);
+        for peer in &dropped {
+            self.withdraw(peer);
+        }
         for peer in dropped {
             let event = Event::PeerLost { peer, reason: PeerLoss::IssuerDropped };
             self.barrier.emit(after, Output::Event(event));

@@ -138,6 +138,7 @@ impl Endpoint {
         let event = AuditEvent::new(AuditKind::KeyExchangeAccepted, Some(id.clone()), &detail);
         let after = self.barrier.persist(alloc::vec![change], alloc::vec![event]);
         self.announce_ready(id, after);
+        self.peer_can_be_sent_to(id);
         if missed_bundle {
             self.barrier.emit(Durable::NOW, Output::Refetch(self.topics.prekeys(id)));
         }
@@ -212,6 +213,7 @@ impl Endpoint {
         let change = pins.change(id);
         let after = self.barrier.persist(alloc::vec![change], Vec::new());
         self.announce_ready(id, after);
+        self.peer_can_be_sent_to(id);
     }
 
     /// Notes something of a peer's that found no budget, to be fetched again soon.

@@ -5,6 +5,7 @@ use alloc::vec::Vec;
 
 use super::output::Output;
 use crate::audit::AuditEvent;
+use crate::ids::PeerId;
 use crate::store::Change;
 
 /// A position in the sequence of persists.
@@ -56,6 +57,16 @@ impl Barrier {
     /// The position of everything requested so far.
     pub(super) fn latest(&self) -> Durable {
         Durable(self.requested)
+    }
+
+    /// Drops every publish to `peer` that has not come out yet.
+    pub(super) fn withdraw(&mut self, peer: &PeerId) {
+        let stays = |output: &Output| match output {
+            Output::Transmit(transmit) => transmit.purpose.peer() != Some(peer),
+            _ => true,
+        };
+        self.ready.retain(stays);
+        self.waiting.retain(|(_, output)| stays(output));
     }
 
     pub(super) fn next(&mut self) -> Option<Output> {

@@ -6,7 +6,7 @@ use core::time::Duration;
 
 use thiserror::Error;
 
-use crate::budget::BudgetLimits;
+use crate::budget::{BudgetLimits, Rate};
 use crate::codec::DecodeError;
 use crate::crypto::suite::SessionSuite;
 use crate::identity::certificate::CertificateError;
@@ -49,6 +49,59 @@ pub struct EndpointConfig {
     pub prekeys: PrekeyPolicy,
     /// Whom to trust.
     pub trust: TrustMode,
+    /// What outbox and inbox hold.
+    pub delivery: DeliveryLimits,
+}
+
+/// What happens to a message that finds the outbox full.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum FullPolicy {
+    /// It is refused, and the application told.
+    #[default]
+    Refuse,
+    /// The oldest messages of its stream that were never transmitted and have no high priority make room; both sides
+    /// are told how many were lost.
+    DropOldest,
+    /// It is counted as lost, and both sides are told.
+    DropNewest,
+}
+
+/// Bounds of durable delivery.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DeliveryLimits {
+    /// Payloads that the outbox holds, plus 256 bytes and the topic for each, in bytes. They are in memory and on disk.
+    /// One [`DeliveryLimits::RESERVE`]th is for messages of high priority alone.
+    pub outbox_bytes: usize,
+    /// How long a message may wait to be transmitted for the first time. Counted in monotonic time while running;
+    /// across a stop by the durable time floor, which one start raises by at most [`super::MAX_STEP`].
+    pub outbox_age: Duration,
+    /// What happens when `outbox_bytes` are used up.
+    pub when_full: FullPolicy,
+    /// How fast messages that waited for the link leave once it is up; fresh ones go in between.
+    pub drain: Rate,
+    /// Messages that the application has not consumed. At this bound no more are taken from the broker.
+    pub inbox_messages: usize,
+    /// Their bytes, counted as for the outbox.
+    pub inbox_bytes: usize,
+}
+
+impl DeliveryLimits {
+    /// The share of the outbox that only messages of high priority use.
+    pub const RESERVE: usize = 8;
+}
+
+impl Default for DeliveryLimits {
+    fn default() -> Self {
+        const DAY: u64 = 24 * 60 * 60;
+        Self {
+            outbox_bytes: 64 * 1024 * 1024,
+            outbox_age: Duration::from_secs(60 * DAY),
+            when_full: FullPolicy::Refuse,
+            drain: Rate { burst: 1_000, per_second: 2_000 },
+            inbox_messages: 10_000,
+            inbox_bytes: 64 * 1024 * 1024,
+        }
+    }
 }
 
 /// The life of a prekey.
@@ -87,6 +140,7 @@ impl EndpointConfig {
             suites: SessionSuite::ALL.to_vec(),
             prekeys: PrekeyPolicy::default(),
             trust: TrustMode::Strict,
+            delivery: DeliveryLimits::default(),
         }
     }
 }

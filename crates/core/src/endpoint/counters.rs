@@ -10,6 +10,9 @@ use crate::store::{Change, RecordKind};
 /// Sequences reserved per durable write.
 pub const RESERVATION: u64 = 1024;
 
+/// How far a counter follows what a receiver claims to have seen: a liar costs at most this much of its own counter.
+const MAX_SKIP: u64 = 1 << 32;
+
 struct Counter {
     next: u64,
     /// Sequences below this are reserved.
@@ -42,6 +45,30 @@ impl SendCounters {
             Counter { next: ceiling, ceiling, reserved: Durable::NOW, before: (ceiling, Durable::NOW) };
         self.0.insert(key.into(), counter);
         Some(())
+    }
+
+    /// What [`SendCounters::next`] would give.
+    pub(super) fn peek(&self, key: &[u8]) -> u64 {
+        self.0.get(key).map_or(1, |counter| counter.next)
+    }
+
+    /// Leaves out everything up to `sequence`: another copy of this state used it. `reserve` as in
+    /// [`SendCounters::next`]. False if that is further than any honest copy came.
+    pub(super) fn skip_past(
+        &mut self,
+        key: Vec<u8>,
+        sequence: u64,
+        mut reserve: impl FnMut(Change) -> Durable,
+    ) -> bool {
+        let next = self.peek(&key);
+        if sequence < next || sequence - next > MAX_SKIP {
+            return false;
+        }
+        let value = (sequence + 1).to_be_bytes().to_vec();
+        let reserved = reserve(Change::Put { kind: RecordKind::SendCeiling, key: key.clone(), value });
+        let ceiling = sequence + 1;
+        self.0.insert(key, Counter { next: ceiling, ceiling, reserved, before: (ceiling, reserved) });
+        true
     }
 
     /// The next sequence; `reserve` makes a change durable and says when. `None` once 2^64 is near.

@@ -34,6 +34,8 @@ pub(super) struct Held {
 pub(super) enum Why {
     /// No budget for its signature.
     Budget,
+    /// The application has not consumed what came before.
+    Room,
     /// The sender's certificate has not arrived.
     Certificate(PeerId),
 }
@@ -42,6 +44,7 @@ impl Held {
     pub(super) fn reason(&self) -> RefusalReason {
         match self.why {
             Why::Budget => RefusalReason::OverBudget,
+            Why::Room => RefusalReason::InboxFull,
             Why::Certificate(_) => RefusalReason::UnknownPeer,
         }
     }
@@ -78,9 +81,14 @@ impl Hold {
         self.queue.iter().any(|held| held.why == Why::Budget)
     }
 
+    pub(super) fn waits_for_room(&self) -> bool {
+        self.queue.iter().any(|held| held.why == Why::Room)
+    }
+
     pub(super) fn deadline(&self, budget: &Bucket) -> Option<Monotonic> {
         let due = |held: &Held| match held.why {
             Why::Budget => budget.next_token(),
+            Why::Room => None,
             Why::Certificate(_) => Some(held.since.plus(MAX_HELD_FOR)),
         };
         self.queue.iter().filter_map(due).min()

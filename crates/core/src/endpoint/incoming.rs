@@ -4,19 +4,19 @@ use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use super::Endpoint;
+use super::arrival::Arrival;
 use super::hold::{Held, Why};
 use super::input::{DeliveryId, OperationId};
-use super::output::{Event, Message, Output};
+use super::output::Output;
 use super::pending::{Opening, Pending};
 use super::refusal::RefusalReason;
+use super::{Durable, Endpoint};
 use crate::crypto::secret::Secret;
-use crate::envelope::{MessageClass, OpenFailure, Packet, PacketError, PendingOpen};
+use crate::envelope::{Body, OpenFailure, Packet, PacketError, PendingOpen};
 use crate::identity::grants::Action;
 use crate::ids::{KeyId, PeerId, StreamId};
 use crate::provider::{PrekeyId, ProviderFailure, ProviderRequest, ProviderResponse};
-use crate::replay::{Replay, ReplayWindow};
-use crate::store::{Change, RecordKind};
+use crate::replay::Replay;
 use crate::time::Monotonic;
 
 pub(super) fn window_key(sender: KeyId, own: KeyId, stream: StreamId) -> Vec<u8> {
@@ -74,6 +74,10 @@ impl Endpoint {
         peer: Option<&PeerId>,
     ) {
         self.refuse(reason, peer);
+        if let (RefusalReason::Replayed | RefusalReason::TooOld, Some(peer)) = (reason, peer) {
+            // Perhaps its sender never heard that we have it.
+            self.inbox.receipt_asked(peer, self.clock.monotonic());
+        }
         // What it repeats was accepted and may not be durable yet.
         if let Some(delivery) = delivery {
             self.barrier.emit(self.barrier.latest(), Output::Acknowledge(delivery));
@@ -92,6 +96,7 @@ impl Endpoint {
         topic: &str,
         payload: &[u8],
     ) -> Result<Admission, Refusal> {
+        let control = self.topics.is_control(topic);
         let packet = Packet::parse(payload).map_err(|error| (reason_of(error), None))?;
         if packet.sender() == self.config.peer_id.as_str() {
             return Err((RefusalReason::Reflected, None));
@@ -123,6 +128,12 @@ impl Endpoint {
             return refuse(RefusalReason::SuiteNotAllowed);
         }
         let (key_id, stream, sequence) = (certificate.key_id(), packet.stream(), packet.sequence());
+        if !control && stream == StreamId::CONTROL {
+            return refuse(RefusalReason::WrongStream);
+        }
+        if !control && self.inbox.is_full() {
+            return Ok(Admission::Wait(Why::Room));
+        }
         let window = self.windows.get(&(key_id, stream)).copied().unwrap_or_default();
         if let Err(replay) = window.check(sequence) {
             return refuse(reason_of_replay(replay));
@@ -147,12 +158,13 @@ impl Endpoint {
             Err(OpenFailure::Packet(error)) => return refuse(reason_of(error)),
             Err(_) => return refuse(RefusalReason::BadSignature),
         };
-        if !certificate.claims().allows(Action::Publish, topic, self.clock.effective()) {
+        if !control && !certificate.claims().allows(Action::Publish, topic, self.clock.effective()) {
             return refuse(RefusalReason::NoGrant);
         }
         Ok(Admission::Open(Box::new(Opening {
             delivery,
             topic: topic.into(),
+            control,
             peer: peer_id.clone(),
             key_id,
             stream,
@@ -188,7 +200,7 @@ impl Endpoint {
         if !still_trusted {
             return Err(RefusalReason::Revoked);
         }
-        let Opening { delivery, topic, peer, key_id, stream, sequence, encapsulation_key, envelope } =
+        let Opening { delivery, topic, control, peer, key_id, stream, sequence, encapsulation_key, envelope } =
             opening;
         let opened =
             envelope.finish(self.backend, shared, &encapsulation_key, &topic).map_err(
@@ -197,34 +209,29 @@ impl Endpoint {
                     _ => RefusalReason::BadCiphertext,
                 },
             )?;
+        let in_place = match opened.body {
+            Body::Message { .. } => !control,
+            Body::Lost { .. } => control && stream != StreamId::CONTROL,
+            Body::Receipt(_) => control && stream == StreamId::CONTROL,
+        };
+        if !in_place {
+            return Err(RefusalReason::WrongStream);
+        }
 
         // Only now: what is genuine and cannot be opened could be sent again and again.
         self.budgets.messages.give_back();
 
-        let window: &mut ReplayWindow = self.windows.entry((key_id, stream)).or_default();
-        window.commit(sequence).map_err(reason_of_replay)?;
-        let change = Change::Put {
-            kind: RecordKind::ReplayWindow,
-            key: window_key(key_id, self.own.certificate.key_id(), stream),
-            value: window.to_bytes(),
-        };
-        let after = self.barrier.persist(alloc::vec![change], Vec::new());
-
-        let content = opened.content;
-        let refusal = if content.class == MessageClass::Command {
-            Some(RefusalReason::CommandOutsideSession)
-        } else if content.expires.is_some_and(|expires| expires <= self.clock.effective()) {
-            Some(RefusalReason::MessageExpired)
-        } else {
-            None
-        };
-        match refusal {
-            Some(reason) => self.refuse(reason, Some(&peer)),
-            None => {
-                let message = Message { peer, topic, stream, sequence, content };
-                self.barrier.emit(after, Output::Event(Event::Message(message)));
+        let from = Arrival { peer, key_id, topic, stream, sequence };
+        let after = match opened.body {
+            Body::Receipt(receipt) => {
+                // Receipts are true for ever: their window needs no disk.
+                self.commit_window(&from)?;
+                self.receipted(&from.peer, key_id, &receipt);
+                Durable::NOW
             }
-        }
+            Body::Lost { origin, loss } => self.deliver_report(from, origin, loss)?,
+            Body::Message { content, tracking } => self.deliver_message(from, content, tracking)?,
+        };
         if let Some(delivery) = delivery {
             self.barrier.emit(after, Output::Acknowledge(delivery));
         }
@@ -233,7 +240,7 @@ impl Endpoint {
 
     pub(super) fn request(&mut self, pending: Pending, request: ProviderRequest) {
         let id = self.pending.insert(pending);
-        self.barrier.emit(super::Durable::NOW, Output::Provider(id, request));
+        self.barrier.emit(Durable::NOW, Output::Provider(id, request));
     }
 
     pub(super) fn provided(&mut self, id: OperationId, result: Result<ProviderResponse, ProviderFailure>) {
@@ -250,9 +257,13 @@ impl Endpoint {
                 self.refuse(RefusalReason::BadCiphertext, Some(&opening.peer));
             }
             (Pending::Seal(sealing), Ok(ProviderResponse::Signature(signature))) => {
-                self.sealed(sealing, &signature)
+                self.sealed(sealing, &signature);
             }
-            (Pending::Seal(sealing), _) => self.seal_failed(sealing.ticket),
+            (Pending::Seal(sealing), _) => self.seal_failed(sealing),
+            (Pending::SealVolatile(sealing), result) => {
+                self.volatile_sealed(sealing, signature_of(&result));
+            }
+            (Pending::SealReceipt(sealing), result) => self.receipt_sealed(sealing, signature_of(&result)),
             (own, result) => self.provided_own(own, result),
         }
     }
@@ -272,6 +283,13 @@ impl Endpoint {
     }
 }
 
+fn signature_of(result: &Result<ProviderResponse, ProviderFailure>) -> Option<&[u8]> {
+    match result {
+        Ok(ProviderResponse::Signature(signature)) => Some(signature),
+        _ => None,
+    }
+}
+
 fn reason_of(error: PacketError) -> RefusalReason {
     match error {
         PacketError::Kind => RefusalReason::UnknownKind,
@@ -282,7 +300,7 @@ fn reason_of(error: PacketError) -> RefusalReason {
     }
 }
 
-fn reason_of_replay(replay: Replay) -> RefusalReason {
+pub(super) fn reason_of_replay(replay: Replay) -> RefusalReason {
     match replay {
         Replay::Duplicate => RefusalReason::Replayed,
         Replay::TooOld => RefusalReason::TooOld,

@@ -20,6 +20,14 @@ pub struct OperationId(pub u64);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Ticket(pub u64);
 
+/// Names one message in the inbox, to be consumed once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct InboxId(pub u64);
+
+/// Names one message in the outbox.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct OutboxId(pub u64);
+
 /// Something happened.
 #[non_exhaustive]
 pub enum Input {
@@ -44,6 +52,12 @@ pub enum Input {
         /// Whether the broker kept our subscriptions.
         session_present: bool,
     },
+    /// The transport lost its connection.
+    Disconnected,
+    /// The transport will never take this message: it is too large for the broker.
+    Undeliverable(OutboxId),
+    /// The transport takes this many more messages; without it there is no bound.
+    Room(usize),
     /// The application wants something.
     Command(Command),
     /// The time announced by [`Output::Timeout`](super::Output::Timeout) has come.
@@ -61,6 +75,8 @@ pub enum Command {
     AddPeer(PeerId),
     /// Seal and publish a message.
     Publish(Publish),
+    /// The application is done with messages.
+    Consume(Consume),
     /// Write down what is pending; answered by [`Event::Closed`](super::Event::Closed).
     Shutdown,
 }
@@ -77,4 +93,82 @@ pub struct Publish {
     pub stream: StreamId,
     /// What.
     pub content: Content,
+    /// How hard to try.
+    pub durability: Durability,
+    /// Whether it may use the outbox's reserve.
+    pub priority: Priority,
+}
+
+/// How hard a message is tried to be delivered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Durability {
+    /// Kept in the outbox and sent until its receiver's receipt.
+    #[default]
+    Durable,
+    /// Sent once at QoS 0, where freshness beats completeness; the receiver is told of gaps. Best on a stream of its own.
+    Volatile,
+}
+
+/// Who may use the last of the outbox.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+#[repr(u8)]
+pub enum Priority {
+    /// Ordinary.
+    #[default]
+    Normal = 0,
+    /// May use the reserve, and is never dropped for newer messages.
+    High = 1,
+}
+
+impl Priority {
+    pub(crate) fn from_id(id: u8) -> Option<Self> {
+        [Self::Normal, Self::High].into_iter().find(|priority| *priority as u8 == id)
+    }
+}
+
+/// Messages that the application is done with, and what it wants to keep of them in the same transaction: together they
+/// give it every message exactly once.
+pub struct Consume {
+    /// Echoed once it is durable.
+    pub ticket: Ticket,
+    /// Which messages; unknown ones were consumed before.
+    pub messages: Vec<InboxId>,
+    /// Changes of the application's own rows.
+    pub effects: Vec<Effect>,
+}
+
+/// The longest key of an application's row, in bytes.
+pub const MAX_APPLICATION_KEY: usize = 200;
+/// The longest application's row, in bytes.
+pub const MAX_APPLICATION_VALUE: usize = 64 * 1024;
+
+/// A change of one of the application's own rows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Effect {
+    pub(super) key: Vec<u8>,
+    pub(super) value: Option<Vec<u8>>,
+}
+
+/// A key or value over its limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("an application's row has a key of at most 200 bytes and a value of at most 64 KiB")]
+pub struct EffectTooLarge;
+
+impl Effect {
+    /// Inserts or replaces a row.
+    ///
+    /// # Errors
+    ///
+    /// Over [`MAX_APPLICATION_KEY`] or [`MAX_APPLICATION_VALUE`].
+    pub fn put(key: &[u8], value: &[u8]) -> Result<Self, EffectTooLarge> {
+        if key.len() > MAX_APPLICATION_KEY || value.len() > MAX_APPLICATION_VALUE {
+            return Err(EffectTooLarge);
+        }
+        Ok(Self { key: key.into(), value: Some(value.into()) })
+    }
+
+    /// Removes a row, if it is there.
+    pub fn delete(key: &[u8]) -> Self {
+        Self { key: key.into(), value: None }
+    }
 }

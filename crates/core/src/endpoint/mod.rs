@@ -9,29 +9,39 @@
 
 mod anchors;
 mod announcements;
+mod arrival;
 mod barrier;
 mod clock;
 mod config;
 mod counters;
 mod hold;
+mod inbox;
 mod incoming;
 mod input;
+mod outbox;
 mod outgoing;
 mod output;
 mod own_keys;
 mod peers;
 mod pending;
+mod receipts;
 mod refusal;
+mod resending;
 mod revocations;
 mod start;
 mod topics;
 
 pub use clock::MAX_STEP;
-pub use config::{EndpointConfig, PrekeyPolicy, StartError, TrustMode};
+pub use config::{DeliveryLimits, EndpointConfig, FullPolicy, PrekeyPolicy, StartError, TrustMode};
 pub use counters::RESERVATION;
 pub use hold::{MAX_HELD, MAX_HELD_BYTES, MAX_HELD_FOR};
-pub use input::{Command, DeliveryId, Input, OperationId, Publish, Ticket};
-pub use output::{Event, Message, Output, PeerLoss, SendFailure, Transmit};
+pub use inbox::{InboxStatus, MAX_BOOTS, RECEIPT_AFTER, RECEIPT_EVERY};
+pub use input::{
+    Command, Consume, DeliveryId, Durability, Effect, EffectTooLarge, InboxId, Input, MAX_APPLICATION_KEY,
+    MAX_APPLICATION_VALUE, OperationId, OutboxId, Priority, Publish, Ticket,
+};
+pub use outbox::OutboxStatus;
+pub use output::{Event, Message, Output, PeerLoss, Purpose, SendFailure, Transmit};
 pub use peers::MAX_PEERS;
 pub use refusal::{AUDIT_INTERVAL, MAX_NAMED_REFUSALS, RefusalReason};
 pub use topics::ControlTopics;
@@ -55,6 +65,8 @@ use barrier::{Barrier, Durable};
 use clock::Clock;
 use counters::SendCounters;
 use hold::Hold;
+use inbox::Inbox;
+use outbox::Outbox;
 use own_keys::OwnPrekeys;
 use peers::Peer;
 use pending::PendingOperations;
@@ -80,6 +92,10 @@ pub struct Endpoint {
     opening: BTreeMap<(KeyId, StreamId, u64), Vec<DeliveryId>>,
     budgets: Budgets,
     hold: Hold,
+    outbox: Outbox,
+    inbox: Inbox,
+    /// The application's own rows.
+    application: BTreeMap<Vec<u8>, Vec<u8>>,
     pending: PendingOperations,
     refusals: RefusalLog,
     barrier: Barrier,
@@ -90,7 +106,12 @@ pub struct Endpoint {
     /// When missing revocations are asked for again, and after what delay.
     gap_retry: Option<(Monotonic, core::time::Duration)>,
     announced_timeout: Option<Monotonic>,
+    /// Whether the link ever was up: then the transport keeps our subscriptions.
     connected: bool,
+    /// Whether it is up now.
+    online: bool,
+    /// How many more messages the transport takes.
+    room: usize,
     closed: bool,
 }
 
@@ -130,6 +151,10 @@ pub struct Status {
     pub anchors_version: u64,
     /// Deliveries held back.
     pub held: usize,
+    /// What waits for receipts.
+    pub outbox: OutboxStatus,
+    /// What waits for the application.
+    pub inbox: InboxStatus,
 }
 
 impl Endpoint {
@@ -146,6 +171,12 @@ impl Endpoint {
                 self.refuse_delivery(delivery, RefusalReason::Oversized, None);
             }
             Input::Connected { session_present } => self.connected(session_present),
+            Input::Disconnected => self.link_down(),
+            Input::Room(messages) => {
+                self.room = messages;
+                self.pump();
+            }
+            Input::Undeliverable(id) => self.undeliverable(id),
             Input::Command(command) => self.command(command),
             Input::Timeout => self.timeout(),
             Input::Persisted(seq) => self.barrier.persisted(seq),
@@ -172,10 +203,10 @@ impl Endpoint {
         self.pending.len() + self.barrier.waiting()
     }
 
-    /// Whether application messages wait for budget. A driver that feeds no more of them meanwhile, only what comes on
+    /// Whether application messages wait for budget, or for the application to consume earlier ones. A driver that feeds no more of them meanwhile, only what comes on
     /// control topics, loses none: beyond [`MAX_HELD`] they are refused.
     pub fn is_congested(&self) -> bool {
-        self.hold.waits_for_budget()
+        self.hold.waits_for_budget() || self.inbox.is_full()
     }
 
     /// A summary for people and metrics.
@@ -189,7 +220,14 @@ impl Endpoint {
             refused: self.refusals.totals().iter().map(|(reason, count)| (*reason, *count)).collect(),
             anchors_version: self.anchors.anchors().version,
             held: self.hold.len(),
+            outbox: self.outbox.status(self.clock.monotonic()),
+            inbox: self.inbox.status(),
         }
+    }
+
+    /// One of the application's own rows, as last changed by [`Command::Consume`].
+    pub fn application_row(&self, key: &[u8]) -> Option<&[u8]> {
+        self.application.get(key).map(Vec::as_slice)
     }
 
     /// The control topics of this endpoint's prefix.
@@ -211,11 +249,16 @@ impl Endpoint {
             Place::Application => self.receive_message(delivery, topic, payload),
             Place::Keys(id) => self.for_peer(delivery, id, payload, Self::receive_announcement),
             Place::Prekeys(id) => self.for_peer(delivery, id, payload, Self::receive_bundle),
+            Place::Control(id) if id == self.config.peer_id.as_str() => {
+                self.receive_message(delivery, topic, payload);
+            }
             Place::Anchors => self.receive_anchors(delivery, &payload),
             Place::Revocation => self.receive_revocation(delivery, payload),
             Place::Checkpoint => self.receive_checkpoint(delivery, payload),
             Place::CheckpointChunk(index) => self.receive_chunk(delivery, index, &payload),
-            Place::Unknown => self.refuse_delivery(delivery, RefusalReason::InvalidTopic, None),
+            Place::Control(_) | Place::Unknown => {
+                self.refuse_delivery(delivery, RefusalReason::InvalidTopic, None)
+            }
         }
     }
 
@@ -248,6 +291,7 @@ impl Endpoint {
             self.subscribe_control();
         }
         self.publish_own();
+        self.link_up();
     }
 
     fn subscribe_control(&mut self) {
@@ -256,6 +300,7 @@ impl Endpoint {
             self.topics.revocations(),
             self.topics.checkpoint(),
             self.topics.checkpoint_chunks(),
+            self.topics.control(&self.config.peer_id),
         ];
         let until = self.clock.monotonic().plus(MAX_HELD_FOR);
         for (peer, known) in &mut self.peers {
@@ -272,6 +317,7 @@ impl Endpoint {
         match command {
             Command::AddPeer(peer) => self.add_peer(peer),
             Command::Publish(publish) => self.publish(publish),
+            Command::Consume(consume) => self.consume(consume),
             Command::Shutdown => self.shutdown(),
         }
     }
@@ -314,9 +360,14 @@ impl Endpoint {
         if self.missed_retry.is_some_and(|at| at <= now) {
             self.refetch_missed();
         }
+        self.send_receipts();
+        self.outbox_timeout();
     }
 
     fn shutdown(&mut self) {
+        // Senders need not wait for the next start to know what arrived.
+        self.inbox.all_receipts_due(self.clock.monotonic());
+        self.send_receipts();
         self.closed = true;
         let now = self.clock.monotonic();
         let mut audit = self.refusals.flush(now, true);
@@ -334,6 +385,8 @@ impl Endpoint {
             self.prekeys.deadline(),
             self.control_retry,
             self.missed_retry,
+            self.inbox.deadline(),
+            self.outbox.deadline(),
             self.gap_retry.map(|(at, _)| at),
         ]
         .into_iter()

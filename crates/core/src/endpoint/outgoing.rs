@@ -1,105 +1,448 @@
-//! Messages out: permission, a durable sequence, the seal, the signature, and only then the network.
+//! Messages out: permission and a durable place in the outbox; then, as the link allows, a sequence, the seal, the
+//! signature, the exact bytes on disk, and only then the network.
 
-use super::input::{Publish, Ticket};
-use super::output::{Event, Output, SendFailure, Transmit};
-use super::pending::{Pending, Sealing};
+use alloc::collections::BTreeSet;
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::time::Duration;
+
+use super::input::{Durability, OutboxId, Publish, Ticket};
+use super::outbox::{Entry, Item, Lane, LaneKey, NoRoom, RowId, Sealed, Source, size_of};
+use super::output::{Event, Output, Purpose, SendFailure, Transmit};
+use super::pending::{Addressee, Pending, Sealing, SealingVolatile};
 use super::{Durable, Endpoint, counters};
-use crate::envelope::{MessageClass, PendingSeal, Recipient};
+use crate::delivery::{Loss, LossReason, Origin};
+use crate::envelope::{Body, Content, MessageClass, PendingSeal, Recipient, Tracking};
 use crate::identity::grants::Action;
-use crate::provider::ProviderRequest;
+use crate::ids::{PeerId, StreamId};
+use crate::provider::{PrekeyId, ProviderRequest};
 
 /// What an envelope adds at most to a payload besides KEM ciphertext and signature, in bytes.
 const FRAMING: usize = 4096;
+/// The longest KEM ciphertext of any suite, in bytes.
+const LONGEST_KEM_CIPHERTEXT: usize = 1568;
+/// Seals under way at once: what the provider is given ahead, and all that a crash makes it do again.
+const MAX_SEALING: usize = 64;
+/// How long sealing to a peer pauses after the provider failed.
+const PROVIDER_PAUSE: Duration = Duration::from_secs(5);
+
+/// Why an entry is not sealed now.
+pub(super) enum NotNow {
+    /// Something that will be told is missing: the peer's keys, the link, room in its window.
+    Wait,
+    /// It never can be.
+    Never(SendFailure),
+}
 
 impl Endpoint {
     pub(super) fn publish(&mut self, publish: Publish) {
         let ticket = publish.ticket;
-        if let Err(reason) = self.seal(publish) {
-            self.barrier.emit(Durable::NOW, Output::Event(Event::SendFailed { ticket, reason }));
+        let result = match publish.durability {
+            Durability::Durable => self.accept(publish),
+            Durability::Volatile => self.seal_volatile(publish),
+        };
+        if let Err(reason) = result {
+            self.send_failed(ticket, reason);
         }
+        self.pump();
     }
 
-    fn seal(&mut self, publish: Publish) -> Result<(), SendFailure> {
-        let Publish { ticket, peer: id, topic, stream, content } = publish;
+    fn send_failed(&mut self, ticket: Ticket, reason: SendFailure) {
+        self.barrier.emit(Durable::NOW, Output::Event(Event::SendFailed { ticket, reason }));
+    }
+
+    /// What refuses a message at once, whatever becomes of the peer.
+    fn check(
+        &self,
+        peer: &PeerId,
+        topic: &str,
+        stream: StreamId,
+        content: &Content,
+    ) -> Result<(), SendFailure> {
         if self.closed || self.own.revoked {
             return Err(SendFailure::Closed);
         }
         if content.class == MessageClass::Command {
             return Err(SendFailure::Command);
         }
-        if self.topics.is_control(topic.as_str()) {
+        if self.topics.is_control(topic) {
             return Err(SendFailure::ControlTopic);
         }
-        let peer = self.peers.get(&id).ok_or(SendFailure::UnknownPeer)?;
+        if stream == StreamId::CONTROL {
+            return Err(SendFailure::ControlStream);
+        }
+        let overhead = FRAMING + LONGEST_KEM_CIPHERTEXT + self.own.sender.set.signature_len();
+        let too_large = content.payload.len().saturating_add(overhead) > self.config.limits.message;
+        if too_large || !content.within_limits() {
+            return Err(SendFailure::TooLarge);
+        }
+        let peer = self.peers.get(peer).ok_or(SendFailure::UnknownPeer)?;
         if peer.pins.as_ref().is_some_and(|pins| pins.revoked) {
             return Err(SendFailure::Revoked);
         }
-        let trusted = peer.trusted.as_ref().ok_or(SendFailure::NotReady)?;
-        let (theirs, ours) = (trusted.certificate.claims(), self.own.certificate.claims());
         let now = self.clock.effective();
-        if !theirs.valid_at(now) || !ours.valid_at(now) {
+        let ours = self.own.certificate.claims();
+        if !ours.valid_at(now) {
             return Err(SendFailure::Expired);
         }
-        let granted = ours.allows(Action::Publish, topic.as_str(), now)
-            && theirs.allows(Action::Subscribe, topic.as_str(), now);
-        if !granted {
+        if !ours.allows(Action::Publish, topic, now) {
             return Err(SendFailure::NoGrant);
         }
-        let suite = trusted.suite(&self.config.suites).ok_or(SendFailure::Suite)?;
-        let overhead = FRAMING + suite.kem().ciphertext_len() + self.own.sender.set.signature_len();
-        if content.payload.len().saturating_add(overhead) > self.config.limits.message {
-            return Err(SendFailure::TooLarge);
+        if let Some(trusted) = &peer.trusted {
+            let theirs = trusted.certificate.claims();
+            if !theirs.valid_at(now) {
+                return Err(SendFailure::Expired);
+            }
+            if !theirs.allows(Action::Subscribe, topic, now) {
+                return Err(SendFailure::NoGrant);
+            }
+            trusted.suite(&self.config.suites).ok_or(SendFailure::Suite)?;
         }
-        let (prekey, encapsulation_key) = trusted.kem_key(now)?;
+        Ok(())
+    }
 
-        let recipient = Recipient { key_id: trusted.certificate.key_id(), prekey, encapsulation_key, suite };
-        let counter = counters::counter_key(self.own.certificate.key_id(), recipient.key_id, stream);
+    /// Puts a message into the outbox.
+    fn accept(&mut self, publish: Publish) -> Result<(), SendFailure> {
+        let Publish { ticket, peer, topic, stream, content, priority, .. } = publish;
+        self.check(&peer, topic.as_str(), stream, &content)?;
+        let lane = LaneKey { peer, stream };
+        let size = size_of(topic.as_str(), &content);
+        let (dropped, item) = match self.outbox.make_room(&lane, size, priority) {
+            Ok(dropped) => (dropped, Item::Message(content)),
+            Err(NoRoom::Refuse) => return Err(SendFailure::OutboxFull),
+            Err(NoRoom::DropNewest) => {
+                let loss = Loss { count: 1, reason: LossReason::DroppedNewest };
+                (Vec::new(), Item::Lost(loss))
+            }
+        };
+        for row in dropped {
+            self.give_up(row, LossReason::DroppedOldest);
+        }
+        let lost = matches!(item, Item::Lost(_));
+        let entry = Entry {
+            lane,
+            topic: topic.as_str().into(),
+            item,
+            priority,
+            accepted: self.clock.floor(),
+            age: (Duration::ZERO, self.clock.monotonic()),
+            origin: None,
+            sealed: None,
+            attempts: 0,
+            ticket: Some(ticket).filter(|_| !lost),
+        };
+        if lost {
+            self.report_new(entry);
+            return Err(SendFailure::Lost(LossReason::DroppedNewest));
+        }
+        let (_, change) = self.outbox.push(entry, !self.online);
+        let after = self.barrier.persist(alloc::vec![change], Vec::new());
+        self.barrier.emit(after, Output::Event(Event::Accepted { ticket, durable: true }));
+        Ok(())
+    }
+
+    /// Adds the report of one more lost message, to one that waits if there is one.
+    fn report_new(&mut self, entry: Entry) {
+        let key = entry.lane.clone();
+        let (row, change) = self.outbox.push(entry, !self.online);
+        let mut changes = alloc::vec![change];
+        changes.extend(self.outbox.give_up(row, LossReason::DroppedNewest));
+        let after = self.barrier.persist(changes, Vec::new());
+        self.tell_lost(after, &key, 1, LossReason::DroppedNewest);
+    }
+
+    /// Gives a message up and tells both sides: the application now, the receiver in its turn.
+    pub(super) fn give_up(&mut self, row: RowId, reason: LossReason) {
+        let Some(entry) = self.outbox.entry_mut(row) else { return };
+        let (key, ticket) = (entry.lane.clone(), entry.ticket.take());
+        let changes = self.outbox.give_up(row, reason);
+        let after = self.barrier.persist(changes, Vec::new());
+        self.tell_lost(after, &key, 1, reason);
+        if let Some(ticket) = ticket {
+            let event = Event::SendFailed { ticket, reason: SendFailure::Lost(reason) };
+            self.barrier.emit(after, Output::Event(event));
+        }
+    }
+
+    pub(super) fn tell_lost(&mut self, after: Durable, key: &LaneKey, count: u64, reason: LossReason) {
+        let LaneKey { peer, stream } = key.clone();
+        let event = Event::Lost { peer, stream, count, reason, outgoing: true };
+        self.barrier.emit(after, Output::Event(event));
+    }
+
+    /// Seals whatever can go now, lane by lane.
+    pub(super) fn pump(&mut self) {
+        let lanes: BTreeSet<LaneKey> = self.outbox.take_attention();
+        if !self.online || self.closed || self.own.revoked {
+            return;
+        }
+        for key in lanes {
+            self.pump_lane(&key);
+            self.outbox.schedule(&key);
+        }
+    }
+
+    fn pump_lane(&mut self, key: &LaneKey) {
+        let now = self.clock.monotonic();
+        if self.room > 0 && self.outbox.lane_mut(key).is_some_and(Lane::take_resend) {
+            self.resend_lane(key);
+        }
+        loop {
+            if self.outbox.sealing >= MAX_SEALING || self.room == 0 {
+                // Its turn comes again when a seal is finished, or the transport has room.
+                self.outbox.needs_attention(key.clone());
+                return;
+            }
+            let Some(lane) = self.outbox.lane_mut(key) else { return };
+            if lane.not_before.is_some_and(|at| now < at) {
+                return;
+            }
+            lane.not_before = None;
+            let Some((mut row, mut source)) = lane.next() else { return };
+            if source == Source::Backlog && !self.outbox.drain.take(now) {
+                let resume = self.outbox.drain.next_token();
+                let Some(lane) = self.outbox.lane_mut(key) else { return };
+                let Some(next) = lane.next_fresh() else {
+                    lane.not_before = resume;
+                    return;
+                };
+                (row, source) = next;
+            }
+            match self.seal(row) {
+                Ok(()) => {
+                    if let Some(lane) = self.outbox.lane_mut(key) {
+                        lane.take(source);
+                    }
+                }
+                Err(NotNow::Wait) => {
+                    if source == Source::Backlog {
+                        self.outbox.drain.give_back();
+                    }
+                    return;
+                }
+                Err(NotNow::Never(reason)) => self.unsendable(row, reason),
+            }
+        }
+    }
+
+    /// It can never be sealed: its receiver hears of one lost message, if it can hear at all.
+    fn unsendable(&mut self, row: RowId, reason: SendFailure) {
+        let Some(entry) = self.outbox.entry_mut(row) else { return };
+        let (key, ticket) = (entry.lane.clone(), entry.ticket.take());
+        let count = match entry.item {
+            Item::Message(_) => 1,
+            // A report that cannot be sent either has been told to our application before.
+            Item::Lost(_) => 0,
+        };
+        let Some((_, change)) = self.outbox.remove(row) else { return };
+        let after = self.barrier.persist(alloc::vec![change], Vec::new());
+        if count > 0 {
+            self.tell_lost(after, &key, count, LossReason::Unsendable);
+        }
+        if let Some(ticket) = ticket {
+            self.barrier.emit(after, Output::Event(Event::SendFailed { ticket, reason }));
+        }
+    }
+
+    /// Starts sealing an entry under the next sequence.
+    fn seal(&mut self, row: RowId) -> Result<(), NotNow> {
+        let entry = self.outbox.entry(row).ok_or(NotNow::Wait)?;
+        let key = entry.lane.clone();
+        let topic = self.topic_of(entry);
+        let to = self.addressee(&key.peer, &topic)?;
+        let counter = counters::counter_key(self.own.certificate.key_id(), to.recipient, key.stream);
+        let lane = self.outbox.lane_mut(&key).ok_or(NotNow::Wait)?;
+        if !lane.has_room_for(self.counters.peek(&counter)) {
+            return Err(NotNow::Wait);
+        }
+        let origin = match self.outbox.entry(row).and_then(|entry| entry.origin) {
+            Some(origin) => origin,
+            None => {
+                let msg_seq = self.outbox.lane_mut(&key).ok_or(NotNow::Wait)?.next_number();
+                Origin { boot: self.outbox.boot, msg_seq }
+            }
+        };
+        let entry = self.outbox.entry_mut(row).ok_or(NotNow::Wait)?;
+        entry.origin = Some(origin);
+        let body = entry.body(origin);
+        let (sequence, _, envelope) =
+            self.envelope(&key.peer, to, &topic, key.stream, &body).map_err(NotNow::Never)?;
+        self.outbox.depart(&key, sequence, row);
+        self.outbox.sealing += 1;
+        let structure = envelope.structure().clone();
+        let sealing = Sealing { row, lane: key, sequence, to, envelope };
+        self.request(Pending::Seal(sealing), ProviderRequest::Sign(structure));
+        Ok(())
+    }
+
+    /// Reports go to the receiver's own topic, whatever it subscribes to.
+    fn topic_of(&self, entry: &Entry) -> String {
+        match entry.item {
+            Item::Message(_) => entry.topic.clone(),
+            Item::Lost(_) => self.topics.control(&entry.lane.peer),
+        }
+    }
+
+    /// The keys of a peer that something on `topic` may be sealed to now.
+    pub(super) fn addressee(&self, peer: &PeerId, topic: &str) -> Result<Addressee, NotNow> {
+        let now = self.clock.effective();
+        let ours = self.own.certificate.claims();
+        let trusted = self.peers.get(peer).and_then(|peer| peer.trusted.as_ref()).ok_or(NotNow::Wait)?;
+        let theirs = trusted.certificate.claims();
+        if !ours.valid_at(now) || !theirs.valid_at(now) {
+            return Err(NotNow::Wait);
+        }
+        let control = self.topics.is_control(topic);
+        let granted = control
+            || (ours.allows(Action::Publish, topic, now) && theirs.allows(Action::Subscribe, topic, now));
+        if !granted {
+            return Err(NotNow::Never(SendFailure::NoGrant));
+        }
+        trusted.suite(&self.config.suites).ok_or(NotNow::Never(SendFailure::Suite))?;
+        let (prekey, _) = trusted.kem_key(now).map_err(|_| NotNow::Wait)?;
+        let offered = trusted.prekey.as_ref().map(|prekey| prekey.not_after);
+        let usable_until = offered.filter(|_| prekey != PrekeyId::STATIC);
+        Ok(Addressee { recipient: trusted.certificate.key_id(), prekey, usable_until })
+    }
+
+    /// Takes a sequence and encrypts.
+    pub(super) fn envelope(
+        &mut self,
+        peer: &PeerId,
+        to: Addressee,
+        topic: &str,
+        stream: StreamId,
+        body: &Body,
+    ) -> Result<(u64, Durable, PendingSeal), SendFailure> {
+        let trusted = self.peers.get(peer).and_then(|peer| peer.trusted.as_ref());
+        let trusted = trusted.ok_or(SendFailure::NotReady)?;
+        let (prekey, encapsulation_key) = trusted.kem_key(self.clock.effective())?;
+        let suite = trusted.suite(&self.config.suites).ok_or(SendFailure::Suite)?;
+        let counter = counters::counter_key(self.own.certificate.key_id(), to.recipient, stream);
         let barrier = &mut self.barrier;
         let sequence = self
             .counters
-            .next(counter, |change| barrier.persist(alloc::vec![change], alloc::vec::Vec::new()))
+            .next(counter, |change| barrier.persist(alloc::vec![change], Vec::new()))
             .ok_or(SendFailure::Sealing)?;
+        let recipient = Recipient { key_id: to.recipient, prekey, encapsulation_key, suite };
         let envelope = PendingSeal::new(
             self.backend,
             &mut *self.random,
             &self.own.sender,
             &recipient,
-            topic.as_str(),
+            topic,
             stream,
             sequence.value,
-            &content,
+            body,
         )
         .map_err(|_| SendFailure::Sealing)?;
+        Ok((sequence.value, sequence.after, envelope))
+    }
+
+    /// Whether a peer still has the keys that something was sealed to, and we may still send.
+    pub(super) fn still_addressed(&self, peer: &PeerId, recipient: crate::ids::KeyId) -> bool {
+        let trusted = self.peers.get(peer).and_then(|peer| peer.trusted.as_ref());
+        !self.own.revoked && trusted.is_some_and(|trusted| trusted.certificate.key_id() == recipient)
+    }
+
+    /// The provider signed: the exact bytes go to disk, then to the network.
+    pub(super) fn sealed(&mut self, sealing: Sealing, signature: &[u8]) {
+        let Sealing { row, lane, sequence, to, envelope } = sealing;
+        self.outbox.sealing -= 1;
+        if self.outbox.entry(row).is_none() {
+            return self.pump();
+        }
+        // A revocation, of our own keys or the peer's, or new keys, may have come while the provider signed.
+        let packet =
+            if self.still_addressed(&lane.peer, to.recipient) { envelope.finish(signature) } else { None };
+        let Some(packet) = packet else {
+            self.outbox.seal_again(&lane, sequence, row);
+            return self.pump();
+        };
+        if let Some(entry) = self.outbox.entry_mut(row) {
+            let Addressee { recipient, prekey, usable_until } = to;
+            entry.sealed = Some(Sealed { sequence, recipient, prekey, usable_until, packet });
+            let change = entry.change(row);
+            let after = self.barrier.persist(alloc::vec![change], Vec::new());
+            self.transmit(after, row);
+        }
+        self.pump();
+    }
+
+    /// Sends an entry's exact bytes, the first time or again.
+    pub(super) fn transmit(&mut self, after: Durable, row: RowId) {
+        let Some(entry) = self.outbox.entry(row) else { return };
+        let Some(sealed) = &entry.sealed else { return };
+        let transmit = Transmit {
+            purpose: Purpose::Message { peer: entry.lane.peer.clone(), id: OutboxId(row.0) },
+            topic: self.topic_of(entry),
+            payload: sealed.packet.clone(),
+            retain: false,
+        };
+        let key = entry.lane.clone();
+        self.barrier.emit(after, Output::Transmit(transmit));
+        self.room = self.room.saturating_sub(1);
+        let now = self.clock.monotonic();
+        if let Some(lane) = self.outbox.lane_mut(&key) {
+            lane.expect_receipt(now);
+        }
+        self.outbox.schedule(&key);
+    }
+
+    /// The provider did not sign: later again.
+    pub(super) fn seal_failed(&mut self, sealing: Sealing) {
+        self.outbox.sealing -= 1;
+        let resume = self.clock.monotonic().plus(PROVIDER_PAUSE);
+        self.outbox.seal_again(&sealing.lane, sealing.sequence, sealing.row);
+        if let Some(lane) = self.outbox.lane_mut(&sealing.lane) {
+            lane.not_before = Some(resume);
+        }
+        self.outbox.schedule(&sealing.lane);
+    }
+
+    /// Seals a volatile message at once, or not at all.
+    fn seal_volatile(&mut self, publish: Publish) -> Result<(), SendFailure> {
+        let Publish { ticket, peer, topic, stream, content, .. } = publish;
+        self.check(&peer, topic.as_str(), stream, &content)?;
+        if !self.online {
+            return Err(SendFailure::Offline);
+        }
+        let trusted = self.peers.get(&peer).and_then(|peer| peer.trusted.as_ref());
+        trusted.ok_or(SendFailure::NotReady)?.kem_key(self.clock.effective())?;
+        let to = self.addressee(&peer, topic.as_str()).map_err(|error| match error {
+            NotNow::Wait => SendFailure::NotReady,
+            NotNow::Never(reason) => reason,
+        })?;
+        let key = LaneKey { peer: peer.clone(), stream };
+        let counter = counters::counter_key(self.own.certificate.key_id(), to.recipient, stream);
+        let lane = self.outbox.lane_or_new(&key);
+        if !lane.has_room_for(self.counters.peek(&counter)) {
+            return Err(SendFailure::Window);
+        }
+        let origin =
+            Origin { boot: self.outbox.boot, msg_seq: self.outbox.lane_or_new(&key).next_volatile() };
+        let body = Body::Message { content, tracking: Tracking::Volatile(origin) };
+        let (_, after, envelope) = self.envelope(&peer, to, topic.as_str(), stream, &body)?;
         let structure = envelope.structure().clone();
-        let sealing = Sealing {
+        let sealing = SealingVolatile {
             ticket,
-            peer: id,
-            recipient: recipient.key_id,
+            peer,
+            recipient: to.recipient,
             topic: topic.as_str().into(),
-            after: sequence.after,
+            after,
             envelope,
         };
-        self.request(Pending::Seal(sealing), ProviderRequest::Sign(structure));
+        self.request(Pending::SealVolatile(sealing), ProviderRequest::Sign(structure));
         Ok(())
     }
 
-    pub(super) fn sealed(&mut self, sealing: Sealing, signature: &[u8]) {
-        let Sealing { ticket, peer, recipient, topic, after, envelope } = sealing;
-        // A revocation, of our own keys or the peer's, may have come while the provider signed.
-        let trusted = self.peers.get(&peer).and_then(|peer| peer.trusted.as_ref());
-        let still_trusted = trusted.is_some_and(|trusted| trusted.certificate.key_id() == recipient);
-        let packet = if self.own.revoked || !still_trusted { None } else { envelope.finish(signature) };
-        match packet {
-            Some(payload) => {
-                let transmit = Transmit { ticket: Some(ticket), topic, payload, retain: false };
-                self.barrier.emit(after, Output::Transmit(transmit));
-            }
-            None => self.seal_failed(ticket),
-        }
-    }
-
-    pub(super) fn seal_failed(&mut self, ticket: Ticket) {
-        let event = Event::SendFailed { ticket, reason: SendFailure::Sealing };
-        self.barrier.emit(Durable::NOW, Output::Event(event));
+    pub(super) fn volatile_sealed(&mut self, sealing: SealingVolatile, signature: Option<&[u8]>) {
+        let SealingVolatile { ticket, peer, recipient, topic, after, envelope } = sealing;
+        let addressed = self.still_addressed(&peer, recipient);
+        let packet = signature.filter(|_| addressed).and_then(|signature| envelope.finish(signature));
+        let Some(payload) = packet else { return self.send_failed(ticket, SendFailure::Sealing) };
+        let purpose = Purpose::Volatile { peer, ticket };
+        self.barrier.emit(after, Output::Transmit(Transmit { purpose, topic, payload, retain: false }));
+        self.barrier.emit(after, Output::Event(Event::Accepted { ticket, durable: false }));
     }
 }

@@ -5,9 +5,10 @@ use alloc::vec::Vec;
 
 use thiserror::Error;
 
-use super::input::{DeliveryId, OperationId, Ticket};
+use super::input::{DeliveryId, InboxId, OperationId, OutboxId, Ticket};
 use super::refusal::RefusalReason;
 use crate::audit::AuditEvent;
+use crate::delivery::{LossReason, Origin};
 use crate::envelope::Content;
 use crate::ids::{PeerId, StreamId};
 use crate::provider::ProviderRequest;
@@ -28,8 +29,10 @@ pub enum Output {
     },
     /// Run a provider operation; answer [`Input::Provided`](super::Input::Provided).
     Provider(OperationId, ProviderRequest),
-    /// Publish at QoS 1.
+    /// Publish.
     Transmit(Transmit),
+    /// Drop whatever to this peer has not left yet: nothing may be sent to it any more.
+    Withdraw(PeerId),
     /// Subscribe, and resubscribe whenever the broker forgot us.
     Subscribe(String),
     /// Have the broker send the retained messages of a subscribed filter again.
@@ -44,14 +47,55 @@ pub enum Output {
 
 /// A publish.
 pub struct Transmit {
-    /// The application's message it carries, if any.
-    pub ticket: Option<Ticket>,
+    /// What it carries: of two with the same purpose the newer replaces the older, if that has not left yet.
+    pub purpose: Purpose,
     /// Topic name.
     pub topic: String,
     /// Payload.
     pub payload: Vec<u8>,
     /// Whether the broker keeps it.
     pub retain: bool,
+}
+
+impl Transmit {
+    /// Whether the broker is to acknowledge it (QoS 1). What is not acknowledged (QoS 0) is dropped while the link is down.
+    pub fn acknowledged(&self) -> bool {
+        matches!(self.purpose, Purpose::Own | Purpose::Message { .. })
+    }
+}
+
+/// What a publish carries.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum Purpose {
+    /// Our announcement or prekeys: per topic.
+    Own,
+    /// A message of the outbox.
+    Message {
+        /// Its receiver.
+        peer: PeerId,
+        /// Which.
+        id: OutboxId,
+    },
+    /// A receipt.
+    Receipt(PeerId),
+    /// A volatile message.
+    Volatile {
+        /// Its receiver.
+        peer: PeerId,
+        /// Which.
+        ticket: Ticket,
+    },
+}
+
+impl Purpose {
+    /// Whom it is for, if it is for one.
+    pub fn peer(&self) -> Option<&PeerId> {
+        match self {
+            Self::Own => None,
+            Self::Message { peer, .. } | Self::Receipt(peer) | Self::Volatile { peer, .. } => Some(peer),
+        }
+    }
 }
 
 /// Something the application may want to know.
@@ -81,7 +125,51 @@ pub enum Event {
         /// The peer it claims to come from, if we know it.
         peer: Option<PeerId>,
     },
-    /// A message of the application's was not sealed.
+    /// A message of the application's is in the outbox, durably; or, if it is volatile, on its way.
+    Accepted {
+        /// Which.
+        ticket: Ticket,
+        /// Whether a receipt will follow.
+        durable: bool,
+    },
+    /// A receiver confirmed messages: it has them durably.
+    Delivered {
+        /// The receiver.
+        peer: PeerId,
+        /// On which stream.
+        stream: StreamId,
+        /// How many.
+        count: usize,
+        /// Those of them that were accepted in this start.
+        tickets: Vec<Ticket>,
+    },
+    /// Messages are lost, exactly this many.
+    Lost {
+        /// The other side.
+        peer: PeerId,
+        /// On which stream.
+        stream: StreamId,
+        /// How many.
+        count: u64,
+        /// Why.
+        reason: LossReason,
+        /// Whether they were ours to the peer, or the peer's to us.
+        outgoing: bool,
+    },
+    /// The receiver saw newer messages of ours than we know of: our state is an older copy. What waits is sealed anew,
+    /// and nothing more is needed; but somebody restored a disk.
+    RolledBack {
+        /// Who saw them.
+        peer: PeerId,
+        /// On which stream.
+        stream: StreamId,
+    },
+    /// [`Command::Consume`](super::Command::Consume) is durable.
+    Consumed {
+        /// Which.
+        ticket: Ticket,
+    },
+    /// A message of the application's was not accepted, or was given up.
     SendFailed {
         /// Which.
         ticket: Ticket,
@@ -119,8 +207,14 @@ pub struct Message {
     pub topic: String,
     /// Its stream.
     pub stream: StreamId,
-    /// Its sequence on that stream: with `peer` and `stream` a stable name.
+    /// Its envelope's sequence on that stream; it changes when a message is sealed again.
     pub sequence: u64,
+    /// The name its sender gave it, the same through all retransmissions; `None` if it is not followed.
+    pub origin: Option<Origin>,
+    /// To consume it by; `None` if it is volatile, and gone once told.
+    pub id: Option<InboxId>,
+    /// Whether it was told in an earlier start and not consumed.
+    pub redelivered: bool,
     /// What it says.
     pub content: Content,
 }
@@ -142,12 +236,27 @@ pub enum SendFailure {
     /// Nobody asked for this peer.
     #[error("unknown peer: add it first")]
     UnknownPeer,
-    /// Its announcement has not arrived or was refused.
+    /// Volatile, and its announcement has not arrived or was refused.
     #[error("the peer has no accepted certificate yet")]
     NotReady,
-    /// It requires a prekey, and offers no valid one.
+    /// Volatile, and it requires a prekey and offers no valid one.
     #[error("the peer requires a prekey and no valid one is known")]
     NoPrekey,
+    /// Volatile, and there is no link.
+    #[error("not connected to the broker")]
+    Offline,
+    /// Volatile, and messages before it are without receipt.
+    #[error("too many messages of this stream are under way")]
+    Window,
+    /// The outbox is full.
+    #[error("the outbox is full")]
+    OutboxFull,
+    /// It was accepted, and later given up.
+    #[error("given up: {0}")]
+    Lost(LossReason),
+    /// Stream 7 is the protocol's own.
+    #[error("stream 7 is the protocol's own; use 0 to 6")]
+    ControlStream,
     /// It was revoked.
     #[error("the peer is revoked")]
     Revoked,

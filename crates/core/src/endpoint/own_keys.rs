@@ -4,7 +4,7 @@ use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use core::time::Duration;
 
-use super::output::{Output, Transmit};
+use super::output::{Output, Purpose, Transmit};
 use super::pending::Pending;
 use super::{Durable, Endpoint};
 use crate::audit::{AuditEvent, AuditKind};
@@ -278,7 +278,7 @@ impl Endpoint {
 
     fn publish_retained(&mut self, after: Durable, topic: alloc::string::String, payload: Option<Vec<u8>>) {
         if let Some(payload) = payload.filter(|_| self.connected && !self.own.revoked) {
-            let transmit = Transmit { ticket: None, topic, payload, retain: true };
+            let transmit = Transmit { purpose: Purpose::Own, topic, payload, retain: true };
             self.barrier.emit(after, Output::Transmit(transmit));
         }
     }

@@ -6,6 +6,7 @@ use alloc::vec::Vec;
 
 use super::barrier::Durable;
 use super::input::{DeliveryId, OperationId, Ticket};
+use super::outbox::{LaneKey, RowId};
 use crate::codec::signed::ToBeSigned;
 use crate::envelope::{PendingOpen, PendingSeal};
 use crate::identity::announcement::KeyAnnouncement;
@@ -21,10 +22,29 @@ pub(super) enum Pending {
     ImportPrekey(PrekeyId),
     ErasePrekey,
     Seal(Sealing),
+    SealVolatile(SealingVolatile),
+    SealReceipt(SealingReceipt),
     Open(Opening),
 }
 
+/// A message of the outbox.
 pub(super) struct Sealing {
+    pub(super) row: RowId,
+    pub(super) lane: LaneKey,
+    pub(super) sequence: u64,
+    pub(super) to: Addressee,
+    pub(super) envelope: PendingSeal,
+}
+
+/// The keys that something is sealed to.
+#[derive(Clone, Copy)]
+pub(super) struct Addressee {
+    pub(super) recipient: KeyId,
+    pub(super) prekey: PrekeyId,
+    pub(super) usable_until: Option<UnixTime>,
+}
+
+pub(super) struct SealingVolatile {
     pub(super) ticket: Ticket,
     pub(super) peer: PeerId,
     pub(super) recipient: KeyId,
@@ -33,10 +53,20 @@ pub(super) struct Sealing {
     pub(super) envelope: PendingSeal,
 }
 
+pub(super) struct SealingReceipt {
+    pub(super) peer: PeerId,
+    pub(super) recipient: KeyId,
+    /// What it confirms is durable from here on.
+    pub(super) after: Durable,
+    pub(super) envelope: PendingSeal,
+}
+
 pub(super) struct Opening {
     /// `None` once acknowledged.
     pub(super) delivery: Option<DeliveryId>,
     pub(super) topic: String,
+    /// Whether it came at our control topic: then it is a receipt.
+    pub(super) control: bool,
     pub(super) peer: PeerId,
     pub(super) key_id: KeyId,
     pub(super) stream: StreamId,

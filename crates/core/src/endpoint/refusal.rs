@@ -79,6 +79,12 @@ reasons! {
     NoGrant = "no-grant", GrantRefused;
     /// A command outside a session.
     CommandOutsideSession = "command-outside-session", GrantRefused;
+    /// A message on the protocol's own stream or at its topic, or a receipt or report elsewhere.
+    WrongStream = "wrong-stream", MalformedRefused;
+    /// Too far from what was heard before; its sender sends what is missing first.
+    TooManyGaps = "too-many-gaps", MessageRefused;
+    /// The application takes no messages, and no more can be held.
+    InboxFull = "inbox-full", Suppressed;
     /// The sender's own expiry passed.
     MessageExpired = "message-expired", MessageRefused;
     /// A certificate that no pinned issuer signed, or that is invalid.

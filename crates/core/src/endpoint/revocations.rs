@@ -167,6 +167,14 @@ impl Endpoint {
         let self_revoked = !self.own.revoked && self.revocations.is_revoked(&self.own.revocation);
         self.own.revoked |= self_revoked;
         let after = self.barrier.persist(changes, audit);
+        for peer in &lost {
+            self.discard_for(peer);
+        }
+        if self_revoked {
+            for key in self.outbox.all_lanes() {
+                self.withdraw(&key.peer);
+            }
+        }
         for peer in lost {
             self.barrier.emit(after, Output::Event(Event::PeerLost { peer, reason: PeerLoss::Revoked }));
         }

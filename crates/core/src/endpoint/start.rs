@@ -41,6 +41,9 @@ impl Endpoint {
             .map_err(|_| StartError::Records(DecodeError::Value))?;
         let topics = ControlTopics::new(&config.prefix);
 
+        let mut random = random;
+        let outbox = Outbox::new(config.delivery, &mut *random);
+        let inbox = Inbox::new(config.delivery);
         let mut endpoint = Self {
             budgets: Budgets {
                 announcements: Bucket::new(config.budgets.announcements),
@@ -63,6 +66,9 @@ impl Endpoint {
             windows: BTreeMap::new(),
             opening: BTreeMap::new(),
             hold: Hold::default(),
+            outbox,
+            inbox,
+            application: BTreeMap::new(),
             pending: PendingOperations::default(),
             refusals: RefusalLog::default(),
             barrier: Barrier::default(),
@@ -71,6 +77,8 @@ impl Endpoint {
             gap_retry: None,
             announced_timeout: None,
             connected: false,
+            online: false,
+            room: usize::MAX,
             closed: false,
         };
         endpoint.own.revoked = endpoint.revocations.is_revoked(&endpoint.own.revocation);
@@ -78,6 +86,7 @@ impl Endpoint {
             endpoint.restore(row)?;
         }
         endpoint.write_start(pinned, behind);
+        endpoint.restore_delivery(rows)?;
         endpoint.start_own_keys();
         Ok(endpoint)
     }
@@ -104,6 +113,25 @@ impl Endpoint {
         }
     }
 
+    /// Outbox and inbox, each in the order of their keys; what the application has not consumed it is told again.
+    fn restore_delivery(&mut self, rows: &[Row]) -> Result<(), DecodeError> {
+        let (floor, now) = (self.clock.floor(), self.clock.monotonic());
+        let mut ordered: Vec<&Row> =
+            rows.iter().filter(|row| matches!(row.kind, RecordKind::Outbox | RecordKind::Inbox)).collect();
+        ordered.sort_by(|a, b| a.key.cmp(&b.key));
+        for row in ordered {
+            if row.kind == RecordKind::Outbox {
+                let receiver = self.outbox.restore(row, floor, now)?;
+                // Followed until they have it, whether or not anybody asks for them again.
+                self.peers.entry(receiver).or_default();
+            } else {
+                let message = self.inbox.restore(row)?;
+                self.barrier.emit(self.barrier.latest(), Output::Event(Event::Message(message)));
+            }
+        }
+        Ok(())
+    }
+
     fn restore(&mut self, row: &Row) -> Result<(), DecodeError> {
         match row.kind {
             RecordKind::Peer => self.restore_peer(row),
@@ -112,6 +140,11 @@ impl Endpoint {
             RecordKind::Prekey => {
                 let (id, prekey) = OwnPrekey::decode(&row.key, &row.value)?;
                 self.prekeys.keys.insert(id, prekey);
+                Ok(())
+            }
+            RecordKind::Received => self.inbox.restore_heard(row),
+            RecordKind::Application => {
+                self.application.insert(row.key.clone(), row.value.clone());
                 Ok(())
             }
             RecordKind::PrekeyState => self.prekeys.restore_state(&row.value),

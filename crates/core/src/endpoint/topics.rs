@@ -21,6 +21,8 @@ pub(super) enum Place<'a> {
     Revocation,
     Checkpoint,
     CheckpointChunk(u32),
+    /// Answers to one asker.
+    Control(&'a str),
     /// Under our prefix, and nothing we know.
     Unknown,
 }
@@ -33,6 +35,7 @@ impl Place<'_> {
             Self::Prekeys(_) => limits.prekeys,
             Self::Anchors => limits.anchors,
             Self::Revocation | Self::Checkpoint | Self::CheckpointChunk(_) => limits.revocation,
+            Self::Control(_) => limits.session,
             // Refused unread, for its topic.
             Self::Unknown => usize::MAX,
         }
@@ -55,6 +58,11 @@ impl ControlTopics {
     /// A peer's prekey bundle.
     pub fn prekeys(&self, peer: &PeerId) -> String {
         format!("{}/prekeys/{peer}", self.prefix)
+    }
+
+    /// Answers to one peer alone: receipts.
+    pub fn control(&self, peer: &PeerId) -> String {
+        format!("{}/control/{peer}", self.prefix)
     }
 
     /// Trust anchors.
@@ -98,6 +106,9 @@ impl ControlTopics {
         if let Some(id) = rest.strip_prefix("prekeys/") {
             return Place::Prekeys(id);
         }
+        if let Some(id) = rest.strip_prefix("control/") {
+            return Place::Control(id);
+        }
         match rest {
             "anchors/v1" => Place::Anchors,
             "revocations/v1" => Place::Revocation,
@@ -123,6 +134,7 @@ mod tests {
         assert!(matches!(topics.place("pqc/keys/a/b"), Place::Keys("a/b")));
         assert!(matches!(topics.place("pqc/revocations/checkpoint/v1/7"), Place::CheckpointChunk(7)));
         assert!(matches!(topics.place("pqc/revocations/checkpoint/v1/07"), Place::Unknown));
+        assert!(matches!(topics.place("pqc/control/a"), Place::Control("a")));
         assert!(matches!(topics.place("pqc"), Place::Unknown));
         assert!(matches!(topics.place("pqc/else"), Place::Unknown));
         assert!(matches!(topics.place("pqcx/keys/a"), Place::Application));

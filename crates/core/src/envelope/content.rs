@@ -4,7 +4,6 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
 
-use crate::codec::{DecodeError, Reader, Writer};
 use crate::time::UnixTime;
 use crate::topic::MAX_TOPIC;
 
@@ -50,60 +49,6 @@ impl Content {
         self.content_type.as_ref().is_none_or(|text| text.len() <= MAX_PROPERTY)
             && self.response_topic.as_ref().is_none_or(|text| text.len() <= MAX_TOPIC)
             && self.correlation_data.as_ref().is_none_or(|data| data.len() <= MAX_PROPERTY)
-    }
-
-    pub(super) fn encode(&self) -> Vec<u8> {
-        let optional = [
-            self.content_type.is_some(),
-            self.response_topic.is_some(),
-            self.correlation_data.is_some(),
-            self.expires.is_some(),
-        ];
-        let mut writer = Writer::new();
-        writer.map(2 + optional.into_iter().filter(|present| *present).count());
-        writer.int(1).uint(self.class as u64);
-        writer.int(2).bytes(&self.payload);
-        if let Some(text) = &self.content_type {
-            writer.int(3).text(text);
-        }
-        if let Some(text) = &self.response_topic {
-            writer.int(4).text(text);
-        }
-        if let Some(data) = &self.correlation_data {
-            writer.int(5).bytes(data);
-        }
-        if let Some(time) = self.expires {
-            writer.int(6).uint(time.0);
-        }
-        writer.finish()
-    }
-
-    pub(super) fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
-        let mut reader = Reader::new(bytes)?;
-        let pairs = reader.map()?;
-        if !(2..=6).contains(&pairs) {
-            return Err(DecodeError::Shape);
-        }
-        reader.key(1)?;
-        let class = match reader.uint()? {
-            0 => MessageClass::Telemetry,
-            1 => MessageClass::Command,
-            _ => return Err(DecodeError::Value),
-        };
-        reader.key(2)?;
-        let mut content = Self { class, payload: reader.bytes()?.to_vec(), ..Self::default() };
-        for _ in 2..pairs {
-            // The validator has made sure that keys ascend and never repeat.
-            match reader.int()? {
-                3 => content.content_type = Some(reader.text(MAX_PROPERTY)?),
-                4 => content.response_topic = Some(reader.text(MAX_TOPIC)?),
-                5 => content.correlation_data = Some(reader.bytes()?.to_vec()),
-                6 => content.expires = Some(UnixTime(reader.uint()?)),
-                _ => return Err(DecodeError::Shape),
-            }
-        }
-        reader.finish()?;
-        if content.within_limits() { Ok(content) } else { Err(DecodeError::Value) }
     }
 }
 

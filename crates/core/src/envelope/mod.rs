@@ -6,11 +6,13 @@
 //! ```
 //! Integers are big-endian. The signature is bare: the halves of the sender's set, concatenated.
 
+mod body;
 mod content;
 mod open;
 mod packet;
 mod seal;
 
+pub use body::{Body, Tracking};
 pub use content::{Content, MAX_PROPERTY, MessageClass};
 pub use open::{OpenFailure, OpenedEnvelope, PendingOpen};
 pub use packet::{HEADER_LEN, Packet, PacketError, VERSION};

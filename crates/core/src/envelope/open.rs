@@ -4,7 +4,7 @@ use alloc::vec::Vec;
 
 use thiserror::Error;
 
-use super::content::Content;
+use super::body::Body;
 use super::packet::{HEADER_LEN, Header, Packet, PacketError};
 use super::{KeyContext, derive, signed_structure};
 use crate::codec::DecodeError;
@@ -45,8 +45,8 @@ pub enum OpenFailure {
 pub struct OpenedEnvelope {
     /// The verified sender.
     pub sender: PeerId,
-    /// The content.
-    pub content: Content,
+    /// What it said.
+    pub body: Body,
 }
 
 impl PendingOpen {
@@ -107,6 +107,6 @@ impl PendingOpen {
             .aead_key(self.header.suite.aead(), &key)
             .open(&nonce, aad, &mut content)
             .map_err(|_| OpenFailure::Ciphertext)?;
-        Ok(OpenedEnvelope { sender: self.sender, content: Content::decode(&content)? })
+        Ok(OpenedEnvelope { sender: self.sender, body: Body::decode(&content)? })
     }
 }

@@ -4,7 +4,7 @@ use alloc::vec::Vec;
 
 use thiserror::Error;
 
-use super::content::Content;
+use super::body::Body;
 use super::packet::Header;
 use super::{KeyContext, derive, signed_structure};
 use crate::codec::signed::SigStructure;
@@ -63,7 +63,7 @@ pub struct PendingSeal {
 }
 
 impl PendingSeal {
-    /// Encapsulates to the recipient and encrypts `content` for `topic`.
+    /// Encapsulates to the recipient and encrypts `body` for `topic`.
     ///
     /// `sequence` must be fresh for (sender key, recipient key, stream) and durable before the packet is sent.
     #[allow(clippy::too_many_arguments, reason = "each is bound into the key, none has a default")]
@@ -75,12 +75,12 @@ impl PendingSeal {
         topic: &str,
         stream: StreamId,
         sequence: u64,
-        content: &Content,
+        body: &Body,
     ) -> Result<Self, SealError> {
         if recipient.encapsulation_key.kem() != recipient.suite.kem() {
             return Err(SealError::InvalidKey);
         }
-        if !content.within_limits() {
+        if !body.within_limits() {
             return Err(SealError::Property);
         }
         let header = Header {
@@ -103,7 +103,7 @@ impl PendingSeal {
         let (key, nonce) = derive(&shared, &context).ok_or(SealError::Cipher)?;
         let mut blob = header.encode();
         blob.extend_from_slice(&kem_ciphertext);
-        let mut sealed = content.encode();
+        let mut sealed = body.encode();
         backend
             .aead_key(recipient.suite.aead(), &key)
             .seal(&nonce, &blob, &mut sealed)

@@ -95,7 +95,7 @@ pub(crate) fn seal(order: &Order<'_>) -> Sealed {
         order.topic,
         stream,
         order.sequence,
-        &order.content,
+        &order.content.clone().into(),
     )
     .unwrap();
     let kem_random = std::mem::take(&mut draw.drawn);

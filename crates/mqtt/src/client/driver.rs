@@ -1,18 +1,21 @@
 //! The task that feeds the endpoint and carries out what it asks for.
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use tokio::sync::{mpsc, oneshot};
 
-use pqc_iiot_core::endpoint::{Command, DeliveryId, Endpoint, Event, Input, Output, Publish, Ticket};
+use pqc_iiot_core::endpoint::{
+    Command, Consume, DeliveryId, Endpoint, Event, InboxId, Input, Output, Purpose, Ticket,
+};
 use pqc_iiot_core::time::{Monotonic, Now, UnixTime};
 use pqc_iiot_provider::datadir::DataDir;
 use pqc_iiot_provider::store::{Completion, Writer, WriterError};
 
 use super::acks::Acks;
-use super::event::ClientEvent;
-use super::handle::{ClientStatus, PublishError, Request, Work};
+use super::event::{ClientEvent, Taken};
+use super::handle::{ClientStatus, PublishError, Request, Sender, Work};
 use super::open::Storage;
 use super::outgoing::{Finished, Outgoing};
 use super::provider_thread::{Answer, ProviderThread};
@@ -24,8 +27,12 @@ const MAX_BACKLOG: usize = 256;
 const MAX_INBOUND: usize = 512;
 /// The same in bytes; beyond it nothing more is read.
 const MAX_INBOUND_BYTES: usize = 64 * 1024 * 1024;
+/// Packets handed over to the transport or waiting for it, at which the endpoint is asked for no more messages.
+const MAX_OUTGOING: usize = 256;
 /// How long a shutdown waits for outstanding acknowledgements.
 const SHUTDOWN_WAIT: Duration = Duration::from_secs(5);
+/// How long it waits for the application to be done with the message it took last.
+const IN_HAND_WAIT: Duration = Duration::from_millis(200);
 
 /// The host's clocks.
 #[derive(Clone, Copy)]
@@ -58,8 +65,10 @@ pub(super) struct Driver {
     requests: mpsc::Receiver<Request>,
     work: mpsc::Receiver<Work>,
     events: mpsc::Sender<ClientEvent>,
-    /// Events the application has not made room for; while there are any, nothing received is fed.
+    /// Events the application has not made room for. Messages among them are in the inbox, whose bound holds for them.
     undelivered: VecDeque<ClientEvent>,
+    /// How many of them there may be before nothing received is fed.
+    max_undelivered: usize,
     /// On control topics: fed before anything else, so that no flood of messages delays a revocation.
     control: VecDeque<(DeliveryId, Received)>,
     inbound: VecDeque<(DeliveryId, Received)>,
@@ -68,8 +77,13 @@ pub(super) struct Driver {
     acks: Acks,
     outgoing: Outgoing,
     subscriptions: mpsc::UnboundedSender<(String, bool)>,
-    tickets: HashMap<Ticket, oneshot::Sender<Result<(), PublishError>>>,
+    tickets: HashMap<Ticket, Sender>,
+    consumers: HashMap<Ticket, oneshot::Sender<()>>,
+    consumed: mpsc::UnboundedReceiver<InboxId>,
+    taken: Arc<Taken>,
     last_ticket: u64,
+    /// What the endpoint was last told that the transport takes.
+    room: usize,
     deadline: Option<tokio::time::Instant>,
     connected_before: bool,
     closing: Option<Closing>,
@@ -101,6 +115,8 @@ impl Received {
 struct Closing {
     done: oneshot::Sender<()>,
     closed: bool,
+    /// How long the application may take for the message it has in hand.
+    in_hand: tokio::time::Instant,
     until: tokio::time::Instant,
 }
 
@@ -124,7 +140,8 @@ impl Driver {
         requests: mpsc::Receiver<Request>,
         work: mpsc::Receiver<Work>,
         events: mpsc::Sender<ClientEvent>,
-        window: usize,
+        (consumed, taken): (mpsc::UnboundedReceiver<InboxId>, Arc<Taken>),
+        (window, max_undelivered): (usize, usize),
     ) -> Result<Self, WriterError> {
         let (subscriptions, filters) = mpsc::unbounded_channel();
         tokio::spawn(subscribe_in_order(transport.clone(), events.clone(), filters));
@@ -146,6 +163,7 @@ impl Driver {
             work,
             events,
             undelivered: VecDeque::new(),
+            max_undelivered,
             control: VecDeque::new(),
             inbound: VecDeque::new(),
             inbound_bytes: 0,
@@ -154,6 +172,10 @@ impl Driver {
             outgoing: Outgoing::new(window),
             subscriptions,
             tickets: HashMap::new(),
+            consumers: HashMap::new(),
+            consumed,
+            taken,
+            room: usize::MAX,
             last_ticket: 0,
             deadline: None,
             connected_before: false,
@@ -180,18 +202,10 @@ impl Driver {
         }
         self.transport.close(SHUTDOWN_WAIT).await;
         // Everything was answered as durable, or the shutdown's time is over: the writer flushes what is left.
-        let Self { writer, closing, _directory: directory, undelivered, events, .. } = self;
+        let Self { writer, closing, _directory: directory, .. } = self;
         let _ = tokio::task::spawn_blocking(move || drop(writer)).await;
         // Whoever waits for the shutdown may open the directory again at once.
         drop(directory);
-        // What was accepted is acknowledged and will not come again: it stays for the application to take.
-        tokio::spawn(async move {
-            for event in undelivered {
-                if events.send(event).await.is_err() {
-                    return;
-                }
-            }
-        });
         if let Some(closing) = closing {
             let _ = closing.done.send(());
         }
@@ -201,7 +215,8 @@ impl Driver {
     fn turn(&mut self) -> Result<(), Stop> {
         loop {
             self.drain()?;
-            let can_feed = self.undelivered.is_empty() && self.endpoint.backlog() < MAX_BACKLOG;
+            let can_feed =
+                self.undelivered.len() < self.max_undelivered && self.endpoint.backlog() < MAX_BACKLOG;
             let next = match can_feed {
                 false => None,
                 // Out of budget, messages wait here and not in the endpoint, which would have to drop some.
@@ -215,12 +230,28 @@ impl Driver {
         while let Some(finished) = self.outgoing.submit(&self.transport) {
             self.finish(finished);
         }
-        match &self.closing {
-            Some(closing) if closing.closed && self.endpoint.backlog() == 0 && self.outgoing.len() == 0 => {
-                Err(Stop::Shutdown)
+        let room = MAX_OUTGOING.saturating_sub(self.outgoing.len());
+        if room != self.room {
+            self.room = room;
+            self.feed(Input::Room(room));
+            self.drain()?;
+            while let Some(finished) = self.outgoing.submit(&self.transport) {
+                self.finish(finished);
             }
+        }
+        match &self.closing {
+            Some(closing) if closing.closed && self.is_at_rest() => Err(Stop::Shutdown),
             _ => Ok(()),
         }
+    }
+
+    /// Whether a shutdown has nothing more to wait for.
+    fn is_at_rest(&self) -> bool {
+        // Without a link, what is under way waits in the outbox.
+        let sent = self.outgoing.len() == 0 || !self.transport.is_connected();
+        let in_hand =
+            self.closing.as_ref().is_some_and(|closing| tokio::time::Instant::now() < closing.in_hand);
+        self.endpoint.backlog() == 0 && sent && (self.taken.is_consumed() || !in_hand)
     }
 
     /// One thing that had to be waited for.
@@ -228,8 +259,10 @@ impl Driver {
         let waiting = self.control.len() + self.inbound.len();
         let read = self.inbound_bytes < MAX_INBOUND_BYTES && waiting < 2 * MAX_INBOUND;
         let accept = self.closing.is_none();
-        let room = self.endpoint.backlog() < MAX_BACKLOG && self.outgoing.len() < MAX_BACKLOG;
+        let room = self.endpoint.backlog() < MAX_BACKLOG;
         let until = self.closing.as_ref().map(|closing| closing.until);
+        let in_hand = self.closing.as_ref().map(|closing| closing.in_hand);
+        let in_hand = in_hand.filter(|at| *at > tokio::time::Instant::now());
         let events = self.events.clone();
         tokio::select! {
             event = self.network.recv(), if read => match event {
@@ -245,6 +278,7 @@ impl Driver {
                 Completion::Failed(error) => return Err(Stop::StoreFailed(error.to_string())),
                 _ => {}
             },
+            Some(message) = self.consumed.recv() => self.consume(message),
             finished = self.outgoing.finished() => self.finish(finished),
             permit = events.reserve(), if !self.undelivered.is_empty() => {
                 if let (Ok(permit), Some(event)) = (permit, self.undelivered.pop_front()) {
@@ -258,6 +292,7 @@ impl Driver {
                 self.deadline = None;
                 self.feed(Input::Timeout);
             },
+            () = sleep_until(in_hand) => {}
             () = sleep_until(until) => return Err(Stop::Shutdown),
         }
         Ok(())
@@ -278,7 +313,9 @@ impl Driver {
                     let gone = || Stop::StoreFailed("the provider's thread ended".into());
                     self.provider.submit(id, request).ok_or_else(gone)?;
                 }
+                Output::Transmit(transmit) if !transmit.acknowledged() && !self.transport.is_connected() => {}
                 Output::Transmit(transmit) => self.outgoing.push(transmit),
+                Output::Withdraw(peer) => self.outgoing.withdraw(&peer),
                 Output::Subscribe(filter) => self.subscribe(filter, false),
                 Output::Refetch(filter) => self.subscribe(filter, true),
                 Output::Acknowledge(delivery) => {
@@ -295,10 +332,28 @@ impl Driver {
 
     fn protocol_event(&mut self, event: Event) {
         match event {
-            Event::SendFailed { ticket, reason } => {
-                if let Some(done) = self.tickets.remove(&ticket) {
-                    let _ = done.send(Err(reason.into()));
+            Event::Accepted { ticket, durable } => {
+                if let Some(sender) = self.tickets.get_mut(&ticket) {
+                    sender.accept();
+                    if !durable {
+                        self.resolve(ticket, Ok(()));
+                    }
                 }
+            }
+            Event::Delivered { peer, stream, count, mut tickets } => {
+                for ticket in tickets.drain(..) {
+                    self.resolve(ticket, Ok(()));
+                }
+                self.tell(ClientEvent::Protocol(Event::Delivered { peer, stream, count, tickets }));
+            }
+            Event::Consumed { ticket } => {
+                if let Some(done) = self.consumers.remove(&ticket) {
+                    let _ = done.send(());
+                }
+            }
+            Event::SendFailed { ticket, reason } => self.resolve(ticket, Err(reason.into())),
+            Event::Message(_) if self.closing.is_some() => {
+                // It is in the inbox, and told again at the next start.
             }
             Event::Closed => {
                 if let Some(closing) = &mut self.closing {
@@ -330,6 +385,8 @@ impl Driver {
             }
             transport::Event::Disconnected { error } => {
                 tracing::debug!(%error, "disconnected");
+                self.outgoing.link_down();
+                self.feed(Input::Disconnected);
                 self.tell(ClientEvent::Disconnected { error });
             }
             transport::Event::Message(inbound) => {
@@ -380,6 +437,9 @@ impl Driver {
                     dropped: self.dropped,
                 });
             }
+            Request::Row(key, answer) => {
+                let _ = answer.send(self.endpoint.application_row(&key).map(<[u8]>::to_vec));
+            }
             Request::Shutdown(done) => {
                 // What was queued before goes first.
                 for _ in 0..self.work.len() {
@@ -387,8 +447,15 @@ impl Driver {
                         self.work(work);
                     }
                 }
-                let until = tokio::time::Instant::now() + SHUTDOWN_WAIT;
-                self.closing = Some(Closing { done, closed: false, until });
+                if let Ok(message) = self.consumed.try_recv() {
+                    self.consume(message);
+                }
+                let now = tokio::time::Instant::now();
+                let (in_hand, until) = (now + IN_HAND_WAIT, now + SHUTDOWN_WAIT);
+                self.closing = Some(Closing { done, closed: false, in_hand, until });
+                // What the application has not taken yet is told again at the next start.
+                self.taken.close();
+                self.undelivered.retain(|event| !event.is_in_inbox());
                 self.feed(Input::Command(Command::Shutdown));
             }
         }
@@ -397,24 +464,49 @@ impl Driver {
     fn work(&mut self, work: Work) {
         match work {
             Work::AddPeer(peer) => self.feed(Input::Command(Command::AddPeer(peer))),
-            Work::Publish { peer, topic, stream, content, done } => {
-                self.last_ticket += 1;
-                let ticket = Ticket(self.last_ticket);
-                self.tickets.insert(ticket, done);
-                self.feed(Input::Command(Command::Publish(Publish { ticket, peer, topic, stream, content })));
+            Work::Publish(publication, sender) => {
+                let ticket = self.next_ticket();
+                self.tickets.insert(ticket, sender);
+                self.feed(Input::Command(Command::Publish(publication.into_publish(ticket))));
+            }
+            Work::Consume { messages, effects, done } => {
+                let ticket = self.next_ticket();
+                self.consumers.insert(ticket, done);
+                self.feed(Input::Command(Command::Consume(Consume { ticket, messages, effects })));
             }
         }
     }
 
+    fn next_ticket(&mut self) -> Ticket {
+        self.last_ticket += 1;
+        Ticket(self.last_ticket)
+    }
+
+    /// Everything the application has gone past, in one transaction.
+    fn consume(&mut self, first: InboxId) {
+        let mut messages = vec![first];
+        while let Ok(message) = self.consumed.try_recv() {
+            messages.push(message);
+        }
+        let ticket = self.next_ticket();
+        self.feed(Input::Command(Command::Consume(Consume { ticket, messages, effects: Vec::new() })));
+    }
+
+    fn resolve(&mut self, ticket: Ticket, result: Result<(), PublishError>) {
+        if let Some(sender) = self.tickets.remove(&ticket) {
+            sender.finish(result);
+        }
+    }
+
     fn finish(&mut self, finished: Finished) {
-        let Some(ticket) = finished.ticket else {
-            if let Err(error) = finished.result {
-                tracing::warn!(%error, "an announcement was not published");
-            }
-            return;
-        };
-        if let Some(done) = self.tickets.remove(&ticket) {
-            let _ = done.send(finished.result.map_err(PublishError::from));
+        let Err(error) = finished.result else { return };
+        tracing::warn!(%error, "the transport did not publish a message");
+        let never =
+            matches!(error, transport::PublishError::TooLarge { .. } | transport::PublishError::Invalid(_));
+        if let Purpose::Message { id, .. } = finished.purpose
+            && never
+        {
+            self.feed(Input::Undeliverable(id));
         }
     }
 }

@@ -1,17 +1,17 @@
 //! The application's handle.
 
-use std::pin::Pin;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use thiserror::Error;
 use tokio::sync::{mpsc, oneshot};
 
-use pqc_iiot_core::endpoint::{SendFailure, Status};
+use pqc_iiot_core::endpoint::{Effect, InboxId, SendFailure, Status};
 use pqc_iiot_core::envelope::Content;
 use pqc_iiot_core::ids::{PeerId, StreamId};
 use pqc_iiot_core::topic::{Topic, TopicFilter};
 
+pub(super) use super::publication::Sender;
+use super::publication::{Delivery, Publication, delivery};
 use crate::transport::{self, SubscribeError, Transport};
 
 /// A client's cloneable handle. When the last one is dropped the client goes on; [`SecureMqttClient::shutdown`] ends it.
@@ -29,18 +29,14 @@ const QUEUE_WAIT: Duration = Duration::from_secs(5);
 /// What is done in order, as there is room for it.
 pub(super) enum Work {
     AddPeer(PeerId),
-    Publish {
-        peer: PeerId,
-        topic: Topic,
-        stream: StreamId,
-        content: Content,
-        done: oneshot::Sender<Result<(), PublishError>>,
-    },
+    Publish(Publication, Sender),
+    Consume { messages: Vec<InboxId>, effects: Vec<Effect>, done: oneshot::Sender<()> },
 }
 
 /// What a handle asks of the driver at any time.
 pub(super) enum Request {
     Status(oneshot::Sender<ClientStatus>),
+    Row(Vec<u8>, oneshot::Sender<Option<Vec<u8>>>),
     Shutdown(oneshot::Sender<()>),
 }
 
@@ -48,12 +44,12 @@ pub(super) enum Request {
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum PublishError {
-    /// It was not sealed.
+    /// It was not accepted, or was given up later.
     #[error(transparent)]
     Refused(#[from] SendFailure),
-    /// The transport did not take it.
-    #[error(transparent)]
-    Transport(#[from] transport::PublishError),
+    /// No room within 5 seconds: the disk is full, or slower than the messages come.
+    #[error("no room for the message within 5 seconds")]
+    Busy,
     /// The client has ended.
     #[error("the client has ended")]
     Closed,
@@ -69,22 +65,10 @@ pub struct ClientStatus {
     pub connected: bool,
     /// Deliveries not yet acknowledged to the broker.
     pub unacknowledged: usize,
-    /// Messages sealed and not yet acknowledged by the broker.
+    /// Packets the broker has not acknowledged.
     pub outgoing: usize,
     /// Deliveries at QoS 0, or oversized, dropped because the application did not take its events.
     pub dropped: u64,
-}
-
-/// The outcome of a queued message: `Ok` once the broker has acknowledged it. Dropping it does not withdraw the message.
-#[must_use = "a message is not known to have reached the broker until its delivery says so"]
-pub struct Delivery(oneshot::Receiver<Result<(), PublishError>>);
-
-impl Future for Delivery {
-    type Output = Result<(), PublishError>;
-
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        Pin::new(&mut self.0).poll(context).map(|result| result.unwrap_or(Err(PublishError::Closed)))
-    }
 }
 
 impl SecureMqttClient {
@@ -96,10 +80,12 @@ impl SecureMqttClient {
     /// Gets to know a peer: follows its announcement and prekeys. Needed before sending to it or hearing from it;
     /// [`Event::PeerReady`](pqc_iiot_core::endpoint::Event::PeerReady) says when it can be sent to.
     pub async fn add_peer(&self, peer: PeerId) -> Result<(), PublishError> {
-        self.queue(Work::AddPeer(peer)).await
+        self.work(Work::AddPeer(peer)).await
     }
 
-    /// Seals `content` to `peer`, publishes it on `topic` at QoS 1 and waits for the broker's acknowledgement.
+    /// Accepts `content` for `peer` on `topic`: once this returns, the message is on disk, and is sealed and sent until its
+    /// receiver's receipt, through lost links, restarts of either side and brokers that forget. Await the [`Delivery`]
+    /// to know of the receipt; dropping it withdraws nothing.
     ///
     /// # Errors
     ///
@@ -109,17 +95,29 @@ impl SecureMqttClient {
         topic: &Topic,
         peer: &PeerId,
         content: Content,
-    ) -> Result<(), PublishError> {
-        self.queue_encrypted(topic, peer, StreamId::default(), content).await?.await
+    ) -> Result<Delivery, PublishError> {
+        let mut delivery = self.queue(Publication::new(topic.clone(), peer.clone(), content)).await?;
+        delivery.accepted().await?;
+        Ok(delivery)
     }
 
-    /// As [`SecureMqttClient::publish_encrypted`], on a stream of choice and without waiting for the broker: returns
-    /// once the message is queued. Messages queued from one task leave in that order.
+    /// As [`SecureMqttClient::publish_encrypted`] without waiting for the disk, on the stream and in the manner that the
+    /// publication says. Messages queued from one task are accepted in that order.
     ///
     /// # Errors
     ///
-    /// [`transport::PublishError::QueueFull`] if there was no room within 5 seconds: the broker is away, or slower than
-    /// the messages come.
+    /// [`PublishError::Busy`] if there was no room within 5 seconds; the delivery says whether it was accepted.
+    pub async fn queue(&self, publication: Publication) -> Result<Delivery, PublishError> {
+        let (sender, delivery) = delivery();
+        self.work(Work::Publish(publication, sender)).await?;
+        Ok(delivery)
+    }
+
+    /// As [`SecureMqttClient::queue`], of a durable message of normal priority.
+    ///
+    /// # Errors
+    ///
+    /// [`PublishError::Busy`] if there was no room within 5 seconds; the delivery says whether it was accepted.
     pub async fn queue_encrypted(
         &self,
         topic: &Topic,
@@ -127,14 +125,27 @@ impl SecureMqttClient {
         stream: StreamId,
         content: Content,
     ) -> Result<Delivery, PublishError> {
-        let (done, delivery) = oneshot::channel();
-        self.queue(Work::Publish { peer: peer.clone(), topic: topic.clone(), stream, content, done }).await?;
-        Ok(Delivery(delivery))
+        self.queue(Publication::new(topic.clone(), peer.clone(), content).stream(stream)).await
     }
 
-    async fn queue(&self, work: Work) -> Result<(), PublishError> {
+    /// Consumes messages, and changes the application's own rows in the same transaction: an application that keeps all
+    /// it makes of a message in such rows sees every message exactly once. Returns once that is durable.
+    pub async fn consume(&self, messages: Vec<InboxId>, effects: Vec<Effect>) -> Result<(), PublishError> {
+        let (done, consumed) = oneshot::channel();
+        self.work(Work::Consume { messages, effects, done }).await?;
+        consumed.await.map_err(|_| PublishError::Closed)
+    }
+
+    /// One of the application's own rows; `None` also once the client has ended.
+    pub async fn application_row(&self, key: &[u8]) -> Option<Vec<u8>> {
+        let (answer, row) = oneshot::channel();
+        self.requests.send(Request::Row(key.into(), answer)).await.ok()?;
+        row.await.ok()?
+    }
+
+    async fn work(&self, work: Work) -> Result<(), PublishError> {
         self.work.send_timeout(work, QUEUE_WAIT).await.map_err(|error| match error {
-            mpsc::error::SendTimeoutError::Timeout(_) => transport::PublishError::QueueFull.into(),
+            mpsc::error::SendTimeoutError::Timeout(_) => PublishError::Busy,
             mpsc::error::SendTimeoutError::Closed(_) => PublishError::Closed,
         })
     }

@@ -12,9 +12,10 @@
 //! TPM nor a slow disk stalls the network. Publishing and receiving never wait for each other: an application that does
 //! not take its events stops deliveries, within bounds, and goes on publishing.
 //!
-//! A delivery is acknowledged to the broker, in order of arrival, once its replay state is durable; one that waits for its
-//! sender's certificate, at most 5 s, is acknowledged meanwhile. Until the durable
-//! inbox exists, messages accepted and not yet taken by the application are lost with the process.
+//! What is published is durable before it is accepted, and is sent until its receiver's receipt. A delivery is acknowledged
+//! to the broker, in order of arrival, once message and replay state are durable; one that waits for its sender's
+//! certificate, at most 5 s, is acknowledged meanwhile, as its sender sends it again. What the application has not consumed
+//! is told again at the next start.
 
 mod acks;
 mod driver;
@@ -23,7 +24,9 @@ mod handle;
 mod open;
 mod outgoing;
 mod provider_thread;
+mod publication;
 
-pub use event::{ClientEvent, Events};
-pub use handle::{ClientStatus, Delivery, PublishError, SecureMqttClient};
+pub use event::{ClientEvent, ConsumeMode, Events};
+pub use handle::{ClientStatus, PublishError, SecureMqttClient};
 pub use open::{ClientConfig, OpenError, Storage};
+pub use publication::{Delivery, Publication};

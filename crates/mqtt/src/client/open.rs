@@ -22,7 +22,7 @@ use pqc_iiot_provider::software::{SoftwareError, SoftwareProvider, Unlock};
 use pqc_iiot_provider::store::{SqliteStore, Store, StoreError, WriterError};
 
 use super::driver::Driver;
-use super::event::{EVENT_QUEUE, Events};
+use super::event::{ConsumeMode, EVENT_QUEUE, Events};
 use super::handle::SecureMqttClient;
 use super::provider_thread::ProviderThread;
 use crate::transport::{OptionsError, Transport, TransportOptions};
@@ -37,6 +37,8 @@ pub struct ClientConfig {
     pub endpoint: EndpointConfig,
     /// The broker. Its packet limit is raised to what the size limits need.
     pub transport: TransportOptions,
+    /// When a message counts as consumed.
+    pub consume: ConsumeMode,
 }
 
 impl ClientConfig {
@@ -54,7 +56,7 @@ impl ClientConfig {
         let decoded = Unverified::<OperationalCertificate>::decode(&certificate, MAX_CERTIFICATE)?;
         let peer_id = decoded.unverified().subject.clone();
         let endpoint = EndpointConfig::new(peer_id, provider.identity().clone(), certificate, anchors);
-        Ok(Self { endpoint, transport })
+        Ok(Self { endpoint, transport, consume: ConsumeMode::default() })
     }
 }
 
@@ -161,11 +163,12 @@ impl SecureMqttClient {
         config: ClientConfig,
         backend: Backend,
     ) -> Result<(Self, Events), OpenError> {
-        let ClientConfig { endpoint, mut transport } = config;
+        let ClientConfig { endpoint, mut transport, consume } = config;
         let needed = endpoint.limits.largest() + 2 * MAX_TOPIC;
         transport.max_packet = transport.max_packet.max(u32::try_from(needed).unwrap_or(u32::MAX));
         let window = usize::from(transport.inflight);
         let peer_id = endpoint.peer_id.clone();
+        let max_undelivered = endpoint.delivery.inbox_messages + EVENT_QUEUE;
 
         let rows = storage.store.load()?;
         let clock = super::driver::Clock::start();
@@ -175,6 +178,7 @@ impl SecureMqttClient {
         let (requests, queue) = mpsc::channel(REQUEST_QUEUE);
         let (work, work_queue) = mpsc::channel(REQUEST_QUEUE);
         let (events, receiver) = mpsc::channel(EVENT_QUEUE);
+        let (receiver, consumed, taken) = Events::new(receiver, consume);
         let driver = Driver::new(
             endpoint,
             clock,
@@ -186,10 +190,11 @@ impl SecureMqttClient {
             queue,
             work_queue,
             events,
-            window,
+            (consumed, taken),
+            (window, max_undelivered),
         )?;
         tokio::spawn(driver.run());
-        Ok((Self { peer_id, requests, work, transport }, Events(receiver)))
+        Ok((Self { peer_id, requests, work, transport }, receiver))
     }
 }
 

@@ -6,24 +6,24 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 
-use pqc_iiot_core::endpoint::{Ticket, Transmit};
+use pqc_iiot_core::endpoint::{Purpose, Transmit};
+use pqc_iiot_core::ids::PeerId;
 
-use crate::transport::{Completion, Outbound, PublishError, Transport};
+use crate::transport::{Completion, Outbound, PublishError, Qos, Transport};
 
 /// A packet the transport has not finished with.
 struct Packet {
-    ticket: Option<Ticket>,
+    purpose: Purpose,
     message: Outbound,
 }
 
-/// What became of a packet of the application's.
+/// What the transport said of a packet in the end.
 pub(super) struct Finished {
-    pub(super) ticket: Option<Ticket>,
+    pub(super) purpose: Purpose,
     pub(super) result: Result<(), PublishError>,
 }
 
-/// Sends in order; what a lost session leaves in doubt is sent again, the same bytes, before anything newer. Receivers
-/// recognise repetitions by sequence, so at most [`Outgoing::window`] are under way: fewer than their replay window.
+/// Sends in order; what a lost session leaves in doubt is sent again, the same bytes, before anything newer.
 pub(super) struct Outgoing {
     window: usize,
     next: u64,
@@ -36,15 +36,36 @@ impl Outgoing {
         Self { window, next: 0, queue: VecDeque::new(), sent: BTreeMap::new() }
     }
 
+    /// Queues a packet in place of what it makes superfluous: a flapping connection must not queue copies without end.
     pub(super) fn push(&mut self, transmit: Transmit) {
+        let acknowledged = transmit.acknowledged();
         let mut message = Outbound::new(transmit.topic, Bytes::from(transmit.payload));
         message.retain = transmit.retain;
-        if message.retain {
-            // The broker keeps the newest: a flapping connection must not queue copies without end.
-            self.queue.retain(|(_, old)| !(old.message.retain && old.message.topic == message.topic));
+        if !acknowledged {
+            message.qos = Qos::AtMostOnce;
         }
-        self.queue.push_back((self.next, Packet { ticket: transmit.ticket, message }));
-        self.next += 1;
+        let packet = Packet { purpose: transmit.purpose, message };
+        let under_way = |(old, _): &(Packet, Completion)| old.same_bytes(&packet);
+        if acknowledged && !packet.message.retain && self.sent.values().any(under_way) {
+            return;
+        }
+        match self.queue.iter_mut().find(|(_, old)| old.replaced_by(&packet)) {
+            Some((_, old)) => *old = packet,
+            None => {
+                self.queue.push_back((self.next, packet));
+                self.next += 1;
+            }
+        }
+    }
+
+    /// Drops what is for `peer` and has not left.
+    pub(super) fn withdraw(&mut self, peer: &PeerId) {
+        self.queue.retain(|(_, packet)| packet.purpose.peer() != Some(peer));
+    }
+
+    /// The link is down: what nobody acknowledges is not kept for the next.
+    pub(super) fn link_down(&mut self) {
+        self.queue.retain(|(_, packet)| packet.message.qos == Qos::AtLeastOnce);
     }
 
     pub(super) fn len(&self) -> usize {
@@ -63,7 +84,7 @@ impl Outgoing {
                     self.queue.push_front((order, packet));
                     return None;
                 }
-                Err(error) => return Some(Finished { ticket: packet.ticket, result: Err(error) }),
+                Err(error) => return Some(Finished { purpose: packet.purpose, result: Err(error) }),
             }
         }
         None
@@ -84,18 +105,29 @@ impl Outgoing {
         }
         let Some((order, result)) = done else { return Poll::Pending };
         let Some((packet, _)) = self.sent.remove(&order) else { return Poll::Pending };
-        let newer = |(_, queued): &(u64, Packet)| {
-            queued.message.retain && queued.message.topic == packet.message.topic
-        };
-        if result == Err(PublishError::SessionLost) && packet.message.retain && self.queue.iter().any(newer) {
-            return Poll::Ready(Finished { ticket: None, result: Ok(()) });
-        }
+        let purpose = packet.purpose.clone();
         if result == Err(PublishError::SessionLost) {
-            let at = self.queue.partition_point(|(queued, _)| *queued < order);
-            self.queue.insert(at, (order, packet));
+            let again = packet.message.qos == Qos::AtLeastOnce
+                && !self.queue.iter().any(|(_, queued)| packet.replaced_by(queued));
+            if again {
+                let at = self.queue.partition_point(|(queued, _)| *queued < order);
+                self.queue.insert(at, (order, packet));
+            }
             // The caller submits again after every event.
-            return Poll::Ready(Finished { ticket: None, result: Ok(()) });
+            return Poll::Ready(Finished { purpose, result: Ok(()) });
         }
-        Poll::Ready(Finished { ticket: packet.ticket, result })
+        Poll::Ready(Finished { purpose, result })
+    }
+}
+
+impl Packet {
+    fn same_bytes(&self, other: &Self) -> bool {
+        self.purpose == other.purpose && self.message.payload == other.message.payload
+    }
+
+    /// Whether `newer` makes this one superfluous.
+    fn replaced_by(&self, newer: &Self) -> bool {
+        let of_own_topic = || self.message.topic == newer.message.topic;
+        self.purpose == newer.purpose && (self.purpose != Purpose::Own || of_own_topic())
     }
 }

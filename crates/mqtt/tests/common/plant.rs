@@ -20,7 +20,7 @@ use pqc_iiot_core::ids::{PeerId, StreamId};
 use pqc_iiot_core::provider::{ProviderRequest, ProviderResponse};
 use pqc_iiot_core::time::UnixTime;
 use pqc_iiot_core::topic::{Topic, TopicFilter};
-use pqc_iiot_mqtt::client::{Delivery, OpenError, PublishError};
+use pqc_iiot_mqtt::client::{ClientConfig, Delivery, OpenError, PublishError};
 use pqc_iiot_mqtt::transport::{Event, Outbound, ProtocolVersion, Qos, TransportOptions};
 use pqc_iiot_mqtt::{ClientEvent, Events, SecureMqttClient};
 use pqc_iiot_provider::SecurityProvider;
@@ -147,10 +147,20 @@ impl Plant {
 
     /// Opens `name` without waiting for anything.
     pub async fn try_open(&self, name: &str, transport: TransportOptions) -> Result<Member, OpenError> {
+        self.try_open_with(name, transport, |_| ()).await
+    }
+
+    async fn try_open_with(
+        &self,
+        name: &str,
+        transport: TransportOptions,
+        configure: impl FnOnce(&mut ClientConfig),
+    ) -> Result<Member, OpenError> {
         let prefix = self.prefix.clone();
         let (client, events) =
             SecureMqttClient::new_with(self.directory(name), &unlock(), transport, |config| {
                 config.endpoint.prefix = prefix;
+                configure(config);
             })
             .await?;
         Ok(Member { name: name.to_owned(), client, events, told: Told::default() })
@@ -164,7 +174,20 @@ impl Plant {
         broker: &Broker,
         version: ProtocolVersion,
     ) -> Member {
-        let member = self.try_open(name, self.transport(name, broker, version)).await.unwrap();
+        self.open_with(name, peers, broker, version, |_| ()).await
+    }
+
+    /// As [`Plant::open`], configured otherwise.
+    pub async fn open_with(
+        &self,
+        name: &str,
+        peers: &[&str],
+        broker: &Broker,
+        version: ProtocolVersion,
+        configure: impl FnOnce(&mut ClientConfig),
+    ) -> Member {
+        let transport = self.transport(name, broker, version);
+        let member = self.try_open_with(name, transport, configure).await.unwrap();
         for id in peers {
             member.client.add_peer(peer(id)).await.unwrap();
         }
@@ -295,8 +318,8 @@ impl Member {
 
     pub async fn publish(&self, topic: &Topic, to: &str, text: &str) -> Result<(), PublishError> {
         let to = peer(to);
-        let published = self.client.publish_encrypted(topic, &to, Content::telemetry(text));
-        tokio::time::timeout(PATIENCE, published).await.expect("the broker does not acknowledge")
+        let accepted = self.client.publish_encrypted(topic, &to, Content::telemetry(text));
+        tokio::time::timeout(PATIENCE, accepted).await.expect("the disk does not take it").map(|_| ())
     }
 
     pub async fn queue(&self, topic: &Topic, to: &str, text: &str) -> Delivery {
@@ -313,6 +336,7 @@ impl Member {
 
     /// Shuts down, and takes what it was still told.
     pub async fn shutdown(mut self) -> Told {
+        self.events.done();
         self.client.shutdown().await;
         while let Some(event) = self.events.recv().await {
             self.told.note(event);

@@ -1,0 +1,116 @@
+//! End-to-end delivery: what names a message for good, what a receiver remembers of it, and what it confirms.
+//!
+//! A broker that has acknowledged may still forget. So every message carries an [`Origin`], the receiver keeps a
+//! [`ReceivedSet`] per sender, stream and boot, and says what is in it with a [`Receipt`]; only that ends a sender's
+//! duty to send again.
+
+mod receipt;
+mod received;
+
+pub use receipt::{MAX_BOOTS_PER_RECEIPT, Receipt, ReceiptOf, StreamReceipt};
+pub use received::{Full, MAX_RANGES, Received, ReceivedSet};
+
+use crate::codec::{DecodeError, Reader, Writer};
+use crate::ids::BootId;
+
+/// A message's name for its receiver, together with sender and stream: never given twice, kept through every
+/// retransmission.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Origin {
+    /// The sender's start in which the message was first sealed.
+    pub boot: BootId,
+    /// Its number on its stream to this receiver in that start, from 1.
+    pub msg_seq: u64,
+}
+
+impl Origin {
+    pub(crate) fn encode(self, writer: &mut Writer) {
+        writer.array(2).bytes(self.boot.as_bytes()).uint(self.msg_seq);
+    }
+
+    pub(crate) fn decode(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        reader.array_of(2)?;
+        let origin = Self { boot: BootId(reader.bytes_of()?), msg_seq: reader.uint()? };
+        if origin.msg_seq == 0 { Err(DecodeError::Value) } else { Ok(origin) }
+    }
+}
+
+/// Why messages that a sender accepted never arrive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u8)]
+#[non_exhaustive]
+pub enum LossReason {
+    /// The outbox was full and its policy drops the oldest.
+    DroppedOldest = 1,
+    /// The outbox was full and its policy drops the newest.
+    DroppedNewest = 2,
+    /// They waited longer than the outbox keeps messages.
+    Aged = 3,
+    /// They could not be sealed or sent: no grant any more, too large for the broker.
+    Unsendable = 4,
+    /// The receiver's keys were revoked.
+    Revoked = 5,
+    /// A volatile stream: the network lost them, and nobody sends them again.
+    Volatile = 6,
+    /// The receiver confirmed many later ones and never these: it does not subscribe to their topic, or the broker
+    /// withholds them.
+    Unconfirmed = 7,
+}
+
+impl LossReason {
+    /// Every reason.
+    pub const ALL: [Self; 7] = [
+        Self::DroppedOldest,
+        Self::DroppedNewest,
+        Self::Aged,
+        Self::Unsendable,
+        Self::Revoked,
+        Self::Volatile,
+        Self::Unconfirmed,
+    ];
+
+    /// A short stable name for counters and reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::DroppedOldest => "dropped-oldest",
+            Self::DroppedNewest => "dropped-newest",
+            Self::Aged => "aged",
+            Self::Unsendable => "unsendable",
+            Self::Revoked => "revoked",
+            Self::Volatile => "volatile",
+            Self::Unconfirmed => "unconfirmed",
+        }
+    }
+
+    pub(crate) fn from_id(id: u8) -> Option<Self> {
+        Self::ALL.into_iter().find(|reason| *reason as u8 == id)
+    }
+}
+
+impl core::fmt::Display for LossReason {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// How many messages were lost, and why.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Loss {
+    /// How many, at least 1.
+    pub count: u64,
+    /// Why.
+    pub reason: LossReason,
+}
+
+impl Loss {
+    pub(crate) fn encode(self, writer: &mut Writer) {
+        writer.array(2).uint(self.count).uint(self.reason as u64);
+    }
+
+    pub(crate) fn decode(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        reader.array_of(2)?;
+        let count = reader.uint()?;
+        let reason = LossReason::from_id(reader.uint8()?).ok_or(DecodeError::Value)?;
+        if count == 0 { Err(DecodeError::Value) } else { Ok(Self { count, reason }) }
+    }
+}

@@ -1,0 +1,210 @@
+//! The queue to one peer on one stream.
+
+use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
+use core::time::Duration;
+
+use super::entry::RowId;
+use crate::delivery::LossReason;
+use crate::replay::MAX_IN_FLIGHT;
+use crate::time::Monotonic;
+
+/// How long after the last transmission without a receipt the oldest message is sent again, at first and at last.
+pub(super) const PROBE_FIRST: Duration = Duration::from_secs(2);
+pub(super) const PROBE_LAST: Duration = Duration::from_secs(15 * 60);
+
+/// Entries in the order in which they leave.
+#[derive(Default)]
+pub(in crate::endpoint) struct Lane {
+    /// Transmitted once, to be sealed again under the same number: first of all.
+    again: VecDeque<RowId>,
+    /// Accepted before the link was up.
+    backlog: VecDeque<RowId>,
+    /// Accepted since.
+    fresh: VecDeque<RowId>,
+    /// By envelope sequence; sealed or being sealed, without a receipt.
+    in_flight: BTreeMap<u64, RowId>,
+    /// To be sealed again, but not before: they do not arrive although later ones do.
+    parked: BTreeSet<(Monotonic, RowId)>,
+    /// Whether a backlog entry went last.
+    backlog_went: bool,
+    /// The last number given to a message in this start.
+    last_number: u64,
+    /// The same for volatile messages.
+    last_volatile: u64,
+    /// Reports that still take more of their reason.
+    pub(super) open_reports: BTreeMap<LossReason, RowId>,
+    /// When the oldest in flight is sent again, and after what delay.
+    probe: Option<(Monotonic, Duration)>,
+    /// What is in flight is to be sent again, once there is room.
+    pub(super) resend: bool,
+    /// Nothing is sealed before: the provider failed, or the drain's rate is used up.
+    pub(in crate::endpoint) not_before: Option<Monotonic>,
+}
+
+/// Which queue an entry came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::endpoint) enum Source {
+    Again,
+    Backlog,
+    Fresh,
+}
+
+impl Lane {
+    pub(super) fn push(&mut self, row: RowId, backlog: bool) {
+        if backlog { self.backlog.push_back(row) } else { self.fresh.push_back(row) }
+    }
+
+    pub(super) fn push_again(&mut self, row: RowId) {
+        let at = self.again.partition_point(|other| *other < row);
+        self.again.insert(at, row);
+    }
+
+    /// The link is down: all that waits becomes backlog, in order of acceptance.
+    pub(super) fn link_down(&mut self) {
+        self.backlog.append(&mut self.fresh);
+        self.backlog.make_contiguous().sort_unstable();
+        self.probe = None;
+    }
+
+    /// What goes next: first what goes again, then backlog and fresh in turn.
+    pub(in crate::endpoint) fn next(&self) -> Option<(RowId, Source)> {
+        let again = self.again.front().map(|row| (*row, Source::Again));
+        let backlog = self.backlog.front().map(|row| (*row, Source::Backlog));
+        let fresh = self.fresh.front().map(|row| (*row, Source::Fresh));
+        let in_turn = if self.backlog_went { fresh.or(backlog) } else { backlog.or(fresh) };
+        again.or(in_turn)
+    }
+
+    /// As [`Lane::next`] without the backlog.
+    pub(in crate::endpoint) fn next_fresh(&self) -> Option<(RowId, Source)> {
+        let again = self.again.front().map(|row| (*row, Source::Again));
+        again.or_else(|| self.fresh.front().map(|row| (*row, Source::Fresh)))
+    }
+
+    pub(in crate::endpoint) fn take(&mut self, source: Source) {
+        match source {
+            Source::Again => self.again.pop_front(),
+            Source::Backlog => self.backlog.pop_front(),
+            Source::Fresh => self.fresh.pop_front(),
+        };
+        if source != Source::Again {
+            self.backlog_went = source == Source::Backlog;
+        }
+    }
+
+    /// Whether an envelope may be sealed under `sequence`: a resend of the oldest without a receipt must still fall
+    /// inside the receiver's window.
+    pub(in crate::endpoint) fn has_room_for(&self, sequence: u64) -> bool {
+        let oldest = self.in_flight.keys().next();
+        oldest.is_none_or(|oldest| sequence.saturating_sub(*oldest) < MAX_IN_FLIGHT)
+    }
+
+    pub(in crate::endpoint) fn take_resend(&mut self) -> bool {
+        core::mem::take(&mut self.resend)
+    }
+
+    pub(in crate::endpoint) fn next_number(&mut self) -> u64 {
+        self.last_number += 1;
+        self.last_number
+    }
+
+    pub(in crate::endpoint) fn next_volatile(&mut self) -> u64 {
+        self.last_volatile += 1;
+        self.last_volatile
+    }
+
+    pub(super) fn depart(&mut self, sequence: u64, row: RowId) {
+        self.in_flight.insert(sequence, row);
+    }
+
+    pub(super) fn land(&mut self, sequence: u64) {
+        self.in_flight.remove(&sequence);
+        if self.in_flight.is_empty() {
+            self.probe = None;
+        }
+    }
+
+    /// Sequences and rows without a receipt, oldest first.
+    pub(in crate::endpoint) fn in_flight(&self) -> impl Iterator<Item = (u64, RowId)> + '_ {
+        self.in_flight.iter().map(|(sequence, row)| (*sequence, *row))
+    }
+
+    /// Everything that was transmitted at least once.
+    pub(in crate::endpoint) fn transmitted(&self) -> impl Iterator<Item = RowId> + '_ {
+        let parked = self.parked.iter().map(|(_, row)| row);
+        self.in_flight.values().chain(&self.again).chain(parked).copied()
+    }
+
+    /// Those that do not arrive although later ones do.
+    pub(in crate::endpoint) fn parked(&self) -> impl Iterator<Item = RowId> + '_ {
+        self.parked.iter().map(|(_, row)| *row)
+    }
+
+    pub(super) fn park(&mut self, row: RowId, until: Monotonic) {
+        self.parked.insert((until, row));
+    }
+
+    /// Those whose time has come go again.
+    pub(in crate::endpoint) fn unpark(&mut self, now: Monotonic) {
+        while let Some((until, _)) = self.parked.first()
+            && *until <= now
+            && let Some((_, row)) = self.parked.pop_first()
+        {
+            self.push_again(row);
+        }
+    }
+
+    /// Everything that was never transmitted, oldest first of each queue.
+    pub(in crate::endpoint) fn waiting(&self) -> impl Iterator<Item = RowId> + '_ {
+        self.backlog.iter().chain(&self.fresh).copied()
+    }
+
+    pub(super) fn everything(&self) -> impl Iterator<Item = RowId> + '_ {
+        self.transmitted().chain(self.waiting())
+    }
+
+    /// Removes a row from whichever queue has it.
+    pub(super) fn remove(&mut self, row: RowId) {
+        self.parked.retain(|(_, other)| *other != row);
+        for queue in [&mut self.again, &mut self.backlog, &mut self.fresh] {
+            // Nearly always near the front.
+            if let Some(at) = queue.iter().position(|other| *other == row) {
+                queue.remove(at);
+                return;
+            }
+        }
+    }
+
+    /// Something was transmitted: a receipt is due.
+    pub(in crate::endpoint) fn expect_receipt(&mut self, now: Monotonic) {
+        if self.probe.is_none() {
+            self.probe = Some((now.plus(PROBE_FIRST), PROBE_FIRST));
+        }
+    }
+
+    /// A receipt came: patience starts anew.
+    pub(in crate::endpoint) fn receipt_came(&mut self, now: Monotonic) {
+        self.probe =
+            if self.in_flight.is_empty() { None } else { Some((now.plus(PROBE_FIRST), PROBE_FIRST)) };
+    }
+
+    /// The oldest in flight if it is time to send it again; the next time is twice as far off, spread by `jitter`
+    /// (0–255 of 256 eighths).
+    pub(in crate::endpoint) fn probe(&mut self, now: Monotonic, jitter: u8) -> Option<RowId> {
+        let (at, delay) = self.probe?;
+        if now < at {
+            return None;
+        }
+        let next = (2 * delay).min(PROBE_LAST);
+        self.probe = Some((now.plus(next + next * u32::from(jitter) / 2048), next));
+        self.in_flight.values().next().copied()
+    }
+
+    pub(in crate::endpoint) fn deadline(&self) -> Option<Monotonic> {
+        let probe = self.probe.map(|(at, _)| at);
+        let waits = !(self.again.is_empty() && self.backlog.is_empty() && self.fresh.is_empty());
+        let resume = self.not_before.filter(|_| waits);
+        let parked = self.parked.first().map(|(until, _)| *until);
+        [probe, resume, parked].into_iter().flatten().min()
+    }
+}
