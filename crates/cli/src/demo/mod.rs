@@ -51,7 +51,7 @@ pub(crate) struct Options {
 /// Rows under way at most.
 const WINDOW: u64 = 256;
 
-/// The longest the demo waits for the first connection.
+/// The longest the demo waits for the first connection, and for the broker's first answer.
 const CONNECT_PATIENCE: Duration = Duration::from_secs(15);
 
 /// The longest the demo waits for any one thing.
