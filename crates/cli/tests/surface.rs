@@ -21,6 +21,8 @@ fn help_teaches_every_command() {
         "device request",
         "device install",
         "device show",
+        "device release-hold",
+        "ca recover",
         "pub",
         "sub",
         "audit verify",

@@ -52,7 +52,7 @@ const SMALL_ORDER: [[u8; 32]; 5] = [
     ],
 ];
 
-/// Ed25519 as strict as dalek's `verify_strict`, for a sixth less time.
+/// Ed25519 as strict as dalek's `verify_strict`, in a fifth less time.
 ///
 /// AWS-LC computes R = \[s\]B − \[k\]A without a cofactor, refuses s ≥ L, and compares R's canonical encoding with the
 /// signature's bytes, which leaves no second encoding of R. What it lacks is refusing A and R of small order.
