@@ -7,7 +7,9 @@ use pqc_iiot_core::control::revocation::RevocationEntry;
 use pqc_iiot_core::endpoint::RefusalReason;
 use pqc_iiot_core::ids::PeerId;
 use pqc_iiot_sim::{Snapshot, World};
-use pqc_iiot_tests::{TOPIC, assert_all_flow, insider_spec, intercept, keys_topic, plant, prekeys_topic, thief_of};
+use pqc_iiot_tests::{
+    TOPIC, assert_all_flow, insider_spec, intercept, keys_topic, plant, prekeys_topic, thief_of,
+};
 use proptest::prelude::*;
 
 /// Every topic at which something genuine may arrive, with a genuine payload.
@@ -81,7 +83,8 @@ fn deformed(genuine: &[u8], limit: usize) -> Vec<Case> {
 #[test]
 fn every_deformity_at_every_topic_is_refused_by_reason_and_counted() {
     let mut world = plant();
-    let originals = genuine(&mut world);
+    let message = intercept(&mut world, TOPIC, "81.5");
+    let originals = genuine(&mut world, message);
     let before = trusted(&mut world);
     let mut sent = 0;
     for (topic, payload) in &originals {

@@ -8,7 +8,7 @@ use pqc_iiot_core::audit::{AuditEvent, AuditKind, SignerClass};
 use pqc_iiot_core::codec::signed::Unverified;
 use pqc_iiot_core::crypto::suite::{Kem, SignatureSet};
 use pqc_iiot_core::endpoint::{Event, RefusalReason, SendFailure, StartError, TrustMode};
-use pqc_iiot_core::identity::announcement::{KeyAnnouncement, PublishedBy};
+use pqc_iiot_core::identity::announcement::{KeyAnnouncement, PublishedBy, assemble_announcement};
 use pqc_iiot_core::identity::certificate::OperationalCertificate;
 use pqc_iiot_core::ids::PeerId;
 use pqc_iiot_core::limits::Limits;
@@ -19,8 +19,8 @@ use pqc_iiot_provider::random::SeededRandom;
 use pqc_iiot_provider::{SecurityProvider, SoftwareProvider};
 use pqc_iiot_sim::{EPOCH, Identity, NodeOptions, SimAuthority, World};
 use pqc_iiot_tests::{
-    TOPIC, assert_all_flow, assert_flows, assert_refused, assert_waits, everything, flipped, id, intercept,
-    keys_topic, plant, thief_of,
+    TOPIC, announcement_parts, assert_all_flow, assert_flows, assert_refused, assert_waits, everything,
+    flipped, id, intercept, keys_topic, plant, thief_of,
 };
 
 const REVOCATIONS: &str = "pqc/revocations/v1";
@@ -227,13 +227,11 @@ fn i1_the_announced_keys_must_be_the_certified_ones() {
     // Another's certificate with one's own key id, and with the certified one.
     assert_not_trusted(&mut world, &thief, &certified.certificate, RefusalReason::IdentityMismatch);
     let peer = id("rogue");
-    let announcement = KeyAnnouncement {
-        certificate: certified.certificate.clone(),
-        key_epoch: 1,
-        key_id: certified.public().key_id(),
-    };
+    let certificate = &certified.certificate;
+    let announcement = KeyAnnouncement::new(certificate, 1, certified.public().key_id());
     let signed = thief.sign(&announcement, &PublishedBy { peer: &peer, topic: &topic });
-    assert_refused(&mut world, &topic, &signed, RefusalReason::BadSignature);
+    let forged = assemble_announcement(certificate, &signed);
+    assert_refused(&mut world, &topic, &forged, RefusalReason::BadSignature);
     assert_all_flow(&mut world);
 }
 
@@ -341,9 +339,40 @@ fn i2_an_announcement_without_key_signature_is_refused() {
     let drill = world.certify(&NodeOptions::new("drill", &everything()));
     let topic = keys_topic("drill");
     let genuine = drill.announcement(&drill.certificate, 1, &drill.peer, &topic);
-    let body = &genuine[..genuine.len() - 3_391 - 1];
-    assert_refused(&mut world, &topic, &[body, &[0x80]].concat(), RefusalReason::Malformed);
-    assert_refused(&mut world, &topic, body, RefusalReason::Malformed);
+    let (certificate, signed) = announcement_parts(&genuine);
+    let body = &signed[..signed.len() - 3_391 - 1];
+    for object in [&[body, &[0x80]].concat()[..], body, &[]] {
+        let unsigned = assemble_announcement(&certificate, object);
+        assert_refused(&mut world, &topic, &unsigned, RefusalReason::Malformed);
+    }
+    assert_refused(&mut world, &topic, &certificate, RefusalReason::Malformed);
+    assert_all_flow(&mut world);
+}
+
+#[test]
+fn i2_the_key_signature_is_of_the_certificate_beside_it() {
+    let mut world = waiting_for("drill");
+    let drill = world.certify(&NodeOptions::new("drill", &everything()));
+    let topic = keys_topic("drill");
+    // The same keys certified again, with later dates and other grants: epoch and key id are the same.
+    let mut renewed = NodeOptions::new("drill", &[]);
+    renewed.not_before = EPOCH.plus(std::time::Duration::from_secs(1));
+    world.advance(std::time::Duration::from_secs(2));
+    let renewed = world.authority.issue(&drill.request(), &renewed.parameters()).unwrap();
+    let first = drill.announcement(&drill.certificate, 1, &drill.peer, &topic);
+    let second = drill.announcement(&renewed, 1, &drill.peer, &topic);
+    let (_, about_first) = announcement_parts(&first);
+    let (_, about_second) = announcement_parts(&second);
+    for mixed in [
+        assemble_announcement(&renewed, &about_first),
+        assemble_announcement(&drill.certificate, &about_second),
+    ] {
+        assert_refused(&mut world, &topic, &mixed, RefusalReason::BadSignature);
+    }
+    assert_eq!(world.node("gateway").status().ready, 2);
+    world.broker.inject(&topic, &second);
+    world.settle();
+    assert_eq!(world.node("gateway").status().ready, 3, "negative control");
     assert_all_flow(&mut world);
 }
 

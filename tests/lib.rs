@@ -135,6 +135,15 @@ pub fn next_bundle(broker: &HostileBroker, id: &str, encapsulation_key: Vec<u8>)
     PrekeyBundle { bundle_seq, prekey_id, encapsulation_key, ..last }
 }
 
+/// An announcement's certificate and the signed object about it.
+pub fn announcement_parts(announcement: &[u8]) -> (Vec<u8>, Vec<u8>) {
+    let parts = Reader::new(announcement).and_then(|mut reader| {
+        reader.array_of(2)?;
+        Ok((reader.bytes()?.to_vec(), reader.bytes()?.to_vec()))
+    });
+    parts.unwrap_or_default()
+}
+
 /// `payload` with one bit flipped.
 pub fn flipped(payload: &[u8], at: usize) -> Vec<u8> {
     let mut copy = payload.to_vec();

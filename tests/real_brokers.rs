@@ -1,13 +1,14 @@
 //! Attacks through real brokers: secure clients on one side, a plain MQTT client without any limits on the other.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use pqc_iiot_core::crypto::default_backend;
 use pqc_iiot_core::crypto::suite::SignatureSet;
 use pqc_iiot_core::endpoint::{Event, RefusalReason};
 use pqc_iiot_core::envelope::Content;
 use pqc_iiot_core::ids::PeerId;
+use pqc_iiot_core::time::UnixTime;
 use pqc_iiot_core::topic::{Topic, TopicFilter};
 use pqc_iiot_mqtt::broker::EmbeddedBroker;
 use pqc_iiot_mqtt::client::Storage;
@@ -96,13 +97,16 @@ impl Member {
         while !matches!(self.next().await, Event::PeerReady { peer: ready, .. } if ready == *peer) {}
     }
 
-    async fn hears(&mut self, text: &str) {
+    async fn message(&mut self) -> Content {
         loop {
             if let Event::Message(message) = self.next().await {
-                assert_eq!(message.content.payload, text.as_bytes());
-                return;
+                return message.content;
             }
         }
+    }
+
+    async fn hears(&mut self, text: &str) {
+        assert_eq!(self.message().await.payload, text.as_bytes());
     }
 
     async fn says(&self, to: &str, text: &str) {
@@ -215,4 +219,65 @@ async fn replayed_rerouted_and_flipped_packets_through_mosquitto() {
     assert_eq!(gateway.refused(RefusalReason::Replayed).await, 3);
     gateway.client.shutdown().await;
     press.client.shutdown().await;
+}
+
+/// Whoever republishes a genuine packet chooses its MQTT 5 properties; what was sealed is what arrives.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn line_35_properties_tampered_with_through_mosquitto() {
+    let broker = Mosquitto::start(&[]);
+    let mut fleet = Fleet::new(broker.url(), ProtocolVersion::V5);
+    let mut gateway = fleet.join("gateway", 1).await;
+    let mut press = fleet.join("press", 2).await;
+    introduce(&mut gateway, &mut press).await;
+    let (attacker, mut network) = Transport::connect(fleet.transport("attacker")).unwrap();
+    attacker.subscribe(TOPIC, transport::Qos::AtLeastOnce).await.unwrap();
+
+    let in_an_hour = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs() + 3_600;
+    let sealed = Content {
+        content_type: Some("application/cbor".into()),
+        response_topic: Some("plant/answers".into()),
+        correlation_data: Some(b"42".to_vec()),
+        expires: Some(UnixTime(in_an_hour)),
+        ..Content::telemetry("81.5")
+    };
+    let tampered = transport::Properties {
+        response_topic: Some("attacker/answers".into()),
+        correlation_data: Some("666".into()),
+        content_type: Some("text/html".into()),
+        message_expiry_secs: Some(9),
+    };
+    let (topic, filter) = (Topic::new(TOPIC).unwrap(), TopicFilter::new("plant/#").unwrap());
+    for (content, properties) in [
+        (sealed.clone(), tampered.clone()),
+        (sealed, transport::Properties::default()),
+        (Content::telemetry("82.5"), tampered),
+    ] {
+        // Only the attacker hears the genuine packet, so that what the gateway hears is the attacker's copy.
+        gateway.client.unsubscribe(&filter).await;
+        press.client.publish_encrypted(&topic, &id("gateway"), content.clone()).await.unwrap();
+        let (packet, clear) = overheard(&attacker, &mut network).await;
+        assert_eq!(clear, transport::Properties::default(), "nothing travels in the clear");
+        gateway.client.subscribe(&filter).await.unwrap();
+        let forged = Outbound { properties: properties.clone(), ..Outbound::new(TOPIC, packet) };
+        attacker.publish(forged).await.unwrap().await.unwrap();
+        let (_, relayed) = overheard(&attacker, &mut network).await;
+        assert_eq!(relayed.response_topic, properties.response_topic, "the broker relays what was forged");
+        assert_eq!(gateway.message().await, content);
+    }
+    gateway.client.shutdown().await;
+    press.client.shutdown().await;
+}
+
+/// The next packet that the attacker hears, and its properties.
+async fn overheard(
+    attacker: &Transport,
+    network: &mut transport::Events,
+) -> (Vec<u8>, transport::Properties) {
+    loop {
+        let event = tokio::time::timeout(PATIENCE, network.recv()).await.expect("a message in time");
+        if let transport::Event::Message(message) = event.unwrap() {
+            attacker.acknowledge(message.token);
+            return (message.payload.to_vec(), message.properties);
+        }
+    }
 }

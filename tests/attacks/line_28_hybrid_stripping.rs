@@ -1,8 +1,10 @@
 //! Hybrid stripping: dropping, zeroing or duplicating one signature half never verifies.
 
 use pqc_iiot_core::endpoint::RefusalReason;
+use pqc_iiot_core::identity::announcement::assemble_announcement;
 use pqc_iiot_tests::{
-    TOPIC, assert_all_flow, assert_refused, everything, intercept, keys_topic, plant, thief_of,
+    TOPIC, announcement_parts, assert_all_flow, assert_refused, everything, intercept, keys_topic, plant,
+    thief_of,
 };
 
 const ED25519: usize = 64;
@@ -59,7 +61,8 @@ fn a_signed_object_needs_both_halves_in_order() {
     let genuine = drill.announcement(&drill.certificate, 1, &drill.peer, &topic);
 
     // COSE_Signature: array head, protected {1: alg}, empty map, signature with its head.
-    let (rest, post_quantum) = genuine.split_at(genuine.len() - (1 + 5 + 1 + 3 + ML_DSA));
+    let (certificate, signed) = announcement_parts(&genuine);
+    let (rest, post_quantum) = signed.split_at(signed.len() - (1 + 5 + 1 + 3 + ML_DSA));
     let (body, classical) = rest.split_at(rest.len() - (1 + 4 + 1 + 2 + ED25519));
     let (count, body) = body.split_last().unwrap();
     assert_eq!(*count, 0x82, "the layout this test takes apart");
@@ -79,7 +82,8 @@ fn a_signed_object_needs_both_halves_in_order() {
         ([&[0x82], classical, &zeroed(post_quantum, ML_DSA)].concat(), RefusalReason::BadSignature),
         ([&[0x82], &zeroed(classical, ED25519)[..], post_quantum].concat(), RefusalReason::BadSignature),
     ] {
-        assert_refused(&mut world, &topic, &[body, &signatures].concat(), reason);
+        let stripped = assemble_announcement(&certificate, &[body, &signatures].concat());
+        assert_refused(&mut world, &topic, &stripped, reason);
     }
     assert!(!world.node("gateway").was_ready("drill"));
     world.broker.inject(&topic, &genuine);

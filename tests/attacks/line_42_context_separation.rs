@@ -105,7 +105,7 @@ fn a_genuine_object_of_each_type_is_none_of_any_other() {
             .clone();
     let certificate = Unverified::<OperationalCertificate>::decode(&press.certificate, 1 << 20).unwrap();
     let key_id = keys.key_id();
-    let announcement = KeyAnnouncement { certificate: press.certificate.clone(), key_epoch: 1, key_id };
+    let announcement = KeyAnnouncement::new(&press.certificate, 1, key_id);
     let bundle = retained_bundle(&world.broker, "press");
     let entry = RevocationEntry::new(&id("saw"), &key_id, RevocationReason::LOST, EPOCH);
     let update = RevocationUpdate::new(ChainHead::GENESIS, 1, EPOCH, vec![entry]).unwrap();

@@ -21,6 +21,8 @@ fn help_teaches_every_command() {
         "device request",
         "device install",
         "device show",
+        "device release-hold",
+        "ca recover",
         "pub",
         "sub",
         "audit verify",
@@ -115,6 +117,57 @@ fn a_configuration_is_checked_and_obeyed() {
     }
     shell.fails(3, "status --config secret.toml");
     shell.fails(3, "status --config not-there.toml");
+}
+
+/// The docs' example as it stands, on a machine where nothing of it exists yet: the check says what is missing and how to
+/// make it, and is content once that was done.
+#[test]
+fn the_documented_configuration_can_be_made_to_work_by_what_the_check_says() {
+    let docs = include_str!("../../../docs/cli.md");
+    let (_, example) = docs.split_once("```toml\n").unwrap();
+    let (example, _) = example.split_once("```").unwrap();
+    let help = Shell::new().ok("config check --help").out;
+    let help = help.split_once("A complete file:\n").unwrap().1.split_once("\n\nSecrets").unwrap().0;
+    for (text, missing) in [(example, 6), (help, 5)] {
+        let shell = Shell::new();
+        let root = shell.path("root").display().to_string();
+        std::fs::create_dir(&root).unwrap();
+        // The data directories' own place is the administrator's to make.
+        for parent in ["srv", "var/lib/pqc-iiot", "etc"] {
+            std::fs::create_dir_all(shell.path("root").join(parent)).unwrap();
+        }
+        let text = ["/srv/", "/media/", "/var/", "/etc/"]
+            .iter()
+            .fold(text.to_owned(), |text, top| text.replace(&format!("\"{top}"), &format!("\"{root}{top}")));
+        shell.write("press-7.toml", text.as_bytes(), 0o644);
+
+        let done = shell.fails(3, "config check press-7.toml");
+        assert!(done.err.contains(&format!("names {missing} files")), "{}", done.err);
+        let error: Value = serde_json::from_str(&shell.run("config check press-7.toml --json").err).unwrap();
+        let lines = |field: &str| -> Vec<String> {
+            error["error"][field].as_str().unwrap().lines().map(|line| line.trim().to_owned()).collect()
+        };
+        let (whys, fixes) = (lines("why"), lines("fix"));
+        assert_eq!((whys.len(), fixes.len()), (missing, missing), "{error}");
+        for (why, fix) in whys.iter().zip(&fixes) {
+            let file = why.split_once(" = ").unwrap().1.split_once(": ").unwrap().0;
+            assert!(fix.contains(file), "{why}: {fix}");
+            if fix.contains("pqc-iiot ") || fix.contains("install ") {
+                shell.in_sh(fix, "a secret\n");
+            } else {
+                std::fs::write(file, "PEM").unwrap();
+                shell.chmod(file, 0o600);
+            }
+        }
+        let settings = &shell.json("config check press-7.toml")["settings"];
+        assert_eq!(settings["broker"]["username"], "press-7");
+        assert!(shell.path("root/var/lib/pqc-iiot/press-7").is_dir());
+
+        // The key of an identity that exists cannot be made again.
+        std::fs::remove_file(shell.path("root/etc/pqc-iiot/press-7.key")).unwrap();
+        let done = shell.fails(3, "config check press-7.toml");
+        assert!(done.err.contains("put back the file") && !done.err.contains("keygen"), "{}", done.err);
+    }
 }
 
 #[test]

@@ -251,6 +251,10 @@ fn another_cose_library_agrees_and_no_kind_passes_as_another() {
             let copies: coset::cbor::Value = coset::cbor::from_reader(encoded.as_slice()).unwrap();
             let copies = copies.into_array().unwrap().into_iter();
             signed.extend(copies.map(|copy| (name, aad.clone(), copy.into_bytes().unwrap())));
+        } else if name.starts_with("announcement/") {
+            let parts: coset::cbor::Value = coset::cbor::from_reader(encoded.as_slice()).unwrap();
+            let [_, object] = parts.into_array().unwrap().try_into().unwrap();
+            signed.push((name, aad, object.into_bytes().unwrap()));
         } else {
             signed.push((name, aad, encoded.clone()));
         }
@@ -297,7 +301,7 @@ fn external_aad(name: &str, topic: &str) -> Option<Vec<u8>> {
         ("anchors", _) => Some(aad("pqc-iiot:anchors:v1", &[])),
         ("certificate", _) => Some(aad("pqc-iiot:op-cert:v1", &[])),
         ("request", _) => Some(aad("pqc-iiot:cert-request:v1", &[])),
-        ("announcement", _) => Some(aad("pqc-iiot:key-announce:v2", &[peer, topic])),
+        ("announcement", _) => Some(aad("pqc-iiot:key-announce:v3", &[peer, topic])),
         ("prekeys", _) => Some(aad("pqc-iiot:prekey:v1", &[peer, topic])),
         ("revocation", "chunk-0" | "omitting-chunk") => None,
         ("revocation", "checkpoint" | "omitting-checkpoint") => {

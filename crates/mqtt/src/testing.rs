@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use tokio_rustls::TlsAcceptor;
 
@@ -119,6 +119,8 @@ impl TestCa {
     pub fn new(directory: &Path) -> Self {
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        // OpenSSL takes a leaf with its issuer's name for a certificate that signed itself.
+        params.distinguished_name.push(DnType::CommonName, "test authority");
         let key = KeyPair::generate().expect("key generation");
         let issuer = CertifiedIssuer::self_signed(params, key).expect("self-signing");
         let ca = Self { issuer, directory: directory.to_owned() };
@@ -135,7 +137,8 @@ impl TestCa {
     /// Issues a certificate for `name` (a DNS name or an address); returns the PEM files of certificate and key.
     #[must_use]
     pub fn issue(&self, name: &str) -> (PathBuf, PathBuf) {
-        let params = CertificateParams::new(vec![name.to_owned()]).expect("certificate name");
+        let mut params = CertificateParams::new(vec![name.to_owned()]).expect("certificate name");
+        params.distinguished_name.push(DnType::CommonName, name);
         let key = KeyPair::generate().expect("key generation");
         let certificate = params.signed_by(&key, &self.issuer).expect("signing");
         let files = (self.directory.join(format!("{name}.pem")), self.directory.join(format!("{name}.key")));

@@ -9,7 +9,7 @@ use pqc_iiot_core::crypto::kem::EncapsulationKey;
 use pqc_iiot_core::crypto::labels;
 use pqc_iiot_core::crypto::suite::{Kem, SessionSuite, SignatureSet};
 use pqc_iiot_core::envelope::{Body, PendingSeal, Recipient, Sender};
-use pqc_iiot_core::identity::announcement::{KeyAnnouncement, PublishedBy};
+use pqc_iiot_core::identity::announcement::{KeyAnnouncement, PublishedBy, assemble_announcement};
 use pqc_iiot_core::identity::keys::PublicIdentity;
 use pqc_iiot_core::identity::request::CertificateRequest;
 use pqc_iiot_core::ids::{Fingerprint, KeyId, PeerId, StreamId};
@@ -101,9 +101,8 @@ impl Identity {
 
     /// An announcement of `certificate` in the name of `peer` on `topic`, signed by these keys.
     pub fn announcement(&self, certificate: &[u8], key_epoch: u64, peer: &PeerId, topic: &str) -> Vec<u8> {
-        let announcement =
-            KeyAnnouncement { certificate: certificate.into(), key_epoch, key_id: self.public().key_id() };
-        self.sign(&announcement, &PublishedBy { peer, topic })
+        let announcement = KeyAnnouncement::new(certificate, key_epoch, self.public().key_id());
+        assemble_announcement(certificate, &self.sign(&announcement, &PublishedBy { peer, topic }))
     }
 
     /// Seals and signs `spec` as this identity.

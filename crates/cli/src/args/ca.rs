@@ -53,6 +53,19 @@ Example:
 
 For a new broker, or one that lost its retained messages.")]
     Publish(PublishArgs),
+    /// After restoring the authority from a backup: take back what was revoked since, and go on past it
+    #[command(after_help = "\
+Examples:
+  pqc-iiot ca recover --broker mqtts://broker.example --tls-ca broker-ca.pem
+  pqc-iiot ca recover --from published/ --out recovered/
+  pqc-iiot ca recover --seen 57 --broker mqtt://localhost
+
+A restored authority has forgotten what it revoked since the backup. If it went on, it would sign a second history: receivers notice \
+that, keep theirs, and trust nobody new. This reads the retained revocations, verifies that they are this authority's own, takes them \
+over, jumps past every sequence it may have used, and publishes the result. Where a broker may have lost some, give the highest \
+sequence that any device has seen (`pqc-iiot status`) with --seen. What was issued since the backup is forgotten too: issue new \
+certificates for new keys.")]
+    Recover(RecoverArgs),
 }
 
 /// Where the authority lives.
@@ -133,6 +146,21 @@ pub(crate) struct RevokeArgs {
 pub(crate) struct PublishArgs {
     #[command(flatten)]
     pub(crate) ca: CaDir,
+    #[command(flatten)]
+    pub(crate) publication: Publication,
+}
+
+/// `ca recover`.
+#[derive(Debug, Args)]
+pub(crate) struct RecoverArgs {
+    #[command(flatten)]
+    pub(crate) ca: CaDir,
+    /// Read the published revocations from this directory, as `--out` writes it, and not from the brokers
+    #[arg(long, value_name = "DIR")]
+    pub(crate) from: Option<PathBuf>,
+    /// The highest revocation sequence that any device or broker has seen
+    #[arg(long, value_name = "SEQ")]
+    pub(crate) seen: Option<u64>,
     #[command(flatten)]
     pub(crate) publication: Publication,
 }

@@ -32,6 +32,16 @@ Checks before anything is written: the anchors are signed by their own roots and
 an issuer that they appoint signed the certificate; it is valid now, names this device and holds this device's keys; its epoch \
 is not below the installed one.")]
     Install(InstallArgs),
+    /// Trust new peers again after you judged a contradiction in the revocations
+    #[command(after_help = "\
+Example:
+  pqc-iiot status --dir gateway
+  pqc-iiot device release-hold --dir gateway --seq 7
+
+The authority signed two histories, or announced revocations that never came: the control key is stolen, or the authority \
+was restored from a backup (`pqc-iiot ca recover`). Find out which first: until then this identity trusts nobody new, which is right. \
+Only an operator ends that, it is recorded in the audit log, and it holds again if the contradiction comes again.")]
+    ReleaseHold(ReleaseHoldArgs),
     /// Show a device's identity, certificate and grants
     #[command(after_help = "Example:\n  pqc-iiot device show --dir press-7 --json")]
     Show(ShowArgs),
@@ -84,6 +94,19 @@ pub(crate) struct InstallArgs {
     /// The authority's trust anchors, which came by a path you trust [default: those already pinned]
     #[arg(long, value_name = "FILE")]
     pub(crate) anchors: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) unlock: UnlockArgs,
+}
+
+/// `device release-hold`.
+#[derive(Debug, Args)]
+pub(crate) struct ReleaseHoldArgs {
+    /// The data directory
+    #[arg(long, value_name = "DIR", env = "PQC_IIOT_DIR")]
+    pub(crate) dir: Option<PathBuf>,
+    /// The sequence that you judged, as `pqc-iiot status` shows it: of the contradiction, or the newest one missing
+    #[arg(long, value_name = "SEQ")]
+    pub(crate) seq: u64,
     #[command(flatten)]
     pub(crate) unlock: UnlockArgs,
 }

@@ -13,10 +13,12 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 pub(crate) use bench::BenchArgs;
-pub(crate) use ca::{CaCommand, CaDir, InitArgs, IssueArgs, Publication, PublishArgs, RevokeArgs};
+pub(crate) use ca::{
+    CaCommand, CaDir, InitArgs, IssueArgs, Publication, PublishArgs, RecoverArgs, RevokeArgs,
+};
 pub(crate) use common::{ConnectionArgs, UnlockArgs};
 pub(crate) use demo::DemoArgs;
-pub(crate) use device::{DeviceCommand, InstallArgs, KeygenArgs, RequestArgs, ShowArgs};
+pub(crate) use device::{DeviceCommand, InstallArgs, KeygenArgs, ReleaseHoldArgs, RequestArgs, ShowArgs};
 pub(crate) use inspect::{AuditCommand, ConfigCommand, DoctorArgs, ExportArgs, StatusArgs, VerifyArgs};
 pub(crate) use message::{ClientArgs, PubArgs, SubArgs};
 

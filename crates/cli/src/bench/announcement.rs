@@ -6,7 +6,7 @@ use pqc_iiot_core::crypto::backend::Backend;
 use pqc_iiot_core::crypto::signature::{SigningKey, generate_seeds};
 use pqc_iiot_core::crypto::suite::SessionSuite;
 use pqc_iiot_core::endpoint::{Command, Event, Input, Output};
-use pqc_iiot_core::identity::announcement::{KeyAnnouncement, PublishedBy};
+use pqc_iiot_core::identity::announcement::PublishedBy;
 use pqc_iiot_core::ids::PeerId;
 
 use super::fleet::{Fleet, Gateway, Member, now, random, receive};
@@ -73,16 +73,11 @@ fn baseline(member: &Member, backend: Backend) -> Result<[Verifiers; 2], BenchEr
     let set = member.signing.set();
     let issuer = generate_seeds(set, &mut random);
     let issuer = SigningKey::from_seeds(&AWS_LC, set, &issuer).map_err(|_| FAILED)?;
-    let announcement = KeyAnnouncement {
-        certificate: member.encoded.clone(),
-        key_epoch: member.certificate.key_epoch,
-        key_id: member.certificate.key_id(),
-    };
     let topic = format!("pqc/keys/{}", member.id);
     let published = PublishedBy { peer: &member.id, topic: &topic };
     let certificate =
         ToBeSigned::new(&member.certificate, set, signer_fingerprint(set, issuer.public_key()), &());
-    let announcement = ToBeSigned::new(&announcement, set, member.sender().signer, &published);
+    let announcement = ToBeSigned::new(&member.announcement(), set, member.sender().signer, &published);
     let mut verifiers = |key: &SigningKey, structure: &SigStructure| {
         let signature =
             key.sign(&mut random, &|algorithm| structure.message(algorithm)).map_err(|_| FAILED)?;

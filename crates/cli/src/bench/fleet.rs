@@ -11,7 +11,7 @@ use pqc_iiot_core::crypto::signature::{SigningKey, generate_seeds};
 use pqc_iiot_core::crypto::suite::{SessionSuite, SignatureSet};
 use pqc_iiot_core::endpoint::{DeliveryId, Endpoint, EndpointConfig, Event, Input, Output};
 use pqc_iiot_core::envelope::Sender;
-use pqc_iiot_core::identity::announcement::{KeyAnnouncement, PublishedBy};
+use pqc_iiot_core::identity::announcement::{KeyAnnouncement, PublishedBy, assemble_announcement};
 use pqc_iiot_core::identity::authority::{Authority, AuthoritySeeds};
 use pqc_iiot_core::identity::certificate::{OperationalCertificate, Serial, Tier, VerifiedCertificate};
 use pqc_iiot_core::identity::grants::{Action, Grant};
@@ -125,12 +125,9 @@ impl Fleet {
     /// What `member` publishes retained.
     pub(super) fn announcement(&mut self, member: &Member) -> Result<Vec<u8>, BenchError> {
         let topic = format!("pqc/keys/{}", member.id);
-        let announcement = KeyAnnouncement {
-            certificate: member.encoded.clone(),
-            key_epoch: member.certificate.key_epoch,
-            key_id: member.certificate.key_id(),
-        };
-        member.sign(&mut self.random, &announcement, &PublishedBy { peer: &member.id, topic: &topic })
+        let context = PublishedBy { peer: &member.id, topic: &topic };
+        let signed = member.sign(&mut self.random, &member.announcement(), &context)?;
+        Ok(assemble_announcement(&member.encoded, &signed))
     }
 
     /// `member`'s certificate as a receiver on `backend` holds it.
@@ -145,6 +142,11 @@ impl Fleet {
 }
 
 impl Member {
+    /// What it signs about its certificate.
+    pub(super) fn announcement(&self) -> KeyAnnouncement {
+        KeyAnnouncement::new(&self.encoded, self.certificate.key_epoch, self.certificate.key_id())
+    }
+
     /// Its identity as an envelope needs it.
     pub(super) fn sender(&self) -> Sender {
         let keys = &self.certificate.keys;

@@ -1,6 +1,7 @@
 //! `pqc-iiot ca …`.
 
 mod issue;
+mod recover;
 mod revoke;
 mod show;
 
@@ -46,6 +47,7 @@ pub(super) fn run(command: CaCommand, context: &Context) -> Result<()> {
         CaCommand::Revoke(args) => revoke::revoke(&args, context),
         CaCommand::Show(args) => show::show(&args, context),
         CaCommand::Publish(args) => revoke::publish(&args, context),
+        CaCommand::Recover(args) => recover::recover(&args, context),
     }
 }
 

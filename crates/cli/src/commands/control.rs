@@ -4,7 +4,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use pqc_iiot_mqtt::transport::{Event, Events, Outbound, Transport, TransportOptions};
+use pqc_iiot_mqtt::transport::{Event, Events, Outbound, Qos, Transport, TransportOptions};
 use serde::Serialize;
 
 use super::Context;
@@ -16,6 +16,12 @@ use crate::{files, unlock};
 
 /// Time to connect to one broker, and for it to take one message.
 const PATIENCE: Duration = Duration::from_secs(15);
+
+/// A broker that sent nothing for so long has sent everything it retains.
+const PAUSE: Duration = Duration::from_secs(2);
+
+/// Chunks, manifest and update of the largest list, and room for what changes meanwhile.
+const MAX_RETAINED: usize = 4 * pqc_iiot_core::control::revocation::MAX_CHECKPOINT_CHUNKS;
 
 /// A message that the broker retains.
 pub(super) struct ControlMessage {
@@ -72,6 +78,24 @@ impl Destination {
             })
         };
         urls.iter().map(options).collect::<Result<_>>().map(Self::Brokers)
+    }
+
+    /// What the brokers retain under `filters`.
+    pub(super) fn retained(&self, filters: &[String], context: &Context) -> Result<Vec<ControlMessage>> {
+        let Self::Brokers(brokers) = self else { return Ok(Vec::new()) };
+        let runtime = super::runtime()?;
+        let mut messages = Vec::new();
+        for options in brokers {
+            let url = options.url.to_string();
+            context.output.note(format_args!("reading what is retained on {url}"));
+            let found = runtime.block_on(from_broker(options.clone(), filters)).map_err(|why| {
+                CliError::new(ErrorKind::Broker, format!("cannot read from {url}"))
+                    .because(why)
+                    .fix("check broker and URL: pqc-iiot doctor --broker URL")
+            })?;
+            messages.extend(found);
+        }
+        Ok(messages)
     }
 
     /// Sends the messages in order. A broker that fails does not keep the others from being told.
@@ -150,6 +174,52 @@ async fn to_broker(options: TransportOptions, messages: &[ControlMessage]) -> Re
     transport.close(Duration::from_secs(2)).await;
     drain.abort();
     result
+}
+
+/// Retained messages come at once after the subscription; the broker has no more when it pauses.
+async fn from_broker(options: TransportOptions, filters: &[String]) -> Result<Vec<ControlMessage>, String> {
+    let (transport, mut events) = Transport::connect(options).map_err(|error| error.to_string())?;
+    let connected = tokio::time::timeout(PATIENCE, connected(&mut events)).await;
+    connected.unwrap_or_else(|_| Err("no connection within 15 s".into()))?;
+    let mut messages = Vec::new();
+    let subscribe = async {
+        for filter in filters {
+            transport
+                .subscribe(filter, Qos::AtLeastOnce)
+                .await
+                .map_err(|error| format!("{filter}: {error}"))?;
+        }
+        Ok::<_, String>(())
+    };
+    let mut subscribe = std::pin::pin!(subscribe);
+    let mut subscribed = false;
+    loop {
+        let event = tokio::select! {
+            result = &mut subscribe, if !subscribed => {
+                result?;
+                subscribed = true;
+                continue;
+            }
+            event = tokio::time::timeout(if subscribed { PAUSE } else { PATIENCE }, events.recv()) => event,
+        };
+        match event {
+            Ok(Some(Event::Message(message))) => {
+                transport.acknowledge(message.token);
+                messages.push(ControlMessage { topic: message.topic, payload: message.payload.to_vec() });
+            }
+            Ok(Some(Event::Oversized { token, .. })) => transport.acknowledge(token),
+            Ok(Some(Event::Disconnected { error })) => return Err(error.to_string()),
+            Ok(Some(_)) => {}
+            Ok(None) => return Err("the transport ended".into()),
+            Err(_) if subscribed => break,
+            Err(_) => return Err("no answer to a subscription within 15 s".into()),
+        }
+        if messages.len() > MAX_RETAINED {
+            return Err("more is retained there than revocations can be".into());
+        }
+    }
+    transport.close(Duration::from_secs(2)).await;
+    Ok(messages)
 }
 
 async fn publish_one(transport: &Transport, message: &ControlMessage) -> Result<(), String> {

@@ -1,5 +1,7 @@
 //! `pqc-iiot device …`.
 
+mod hold;
+
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
@@ -12,6 +14,8 @@ use pqc_iiot_core::ids::PeerId;
 use pqc_iiot_provider::datadir::DataFile;
 use pqc_iiot_provider::provider::SecurityProvider;
 use serde::Serialize;
+
+pub(super) use hold::held;
 
 use super::certificate::CertificateSummary;
 use super::trust::{pin, verify};
@@ -33,6 +37,7 @@ pub(super) fn run(command: DeviceCommand, context: &Context) -> Result<()> {
         DeviceCommand::Keygen(args) => keygen(&args, context),
         DeviceCommand::Request(args) => request(&args, context),
         DeviceCommand::Install(args) => install(&args, context),
+        DeviceCommand::ReleaseHold(args) => hold::release(&args, context),
         DeviceCommand::Show(args) => show(&args, context),
     }
 }

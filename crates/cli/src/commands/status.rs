@@ -26,6 +26,8 @@ struct Status {
     revocation_seq: u64,
     revoked: usize,
     revocations_behind: bool,
+    /// Why nobody new is trusted: a contradiction, or what is missing.
+    hold: Option<String>,
     time_floor: Option<String>,
     store_commits: u64,
     store_rows: usize,
@@ -63,6 +65,10 @@ impl Report for Status {
                 (
                     "revocations",
                     format!("{} revoked, sequence {}{behind}", self.revoked, self.revocation_seq),
+                ),
+                (
+                    "new trust",
+                    self.hold.as_ref().map_or_else(|| "allowed".to_owned(), |why| format!("HELD: {why}")),
                 ),
                 ("time floor", self.time_floor.clone().unwrap_or_else(unknown)),
                 ("store", format!("{} rows after {} commits", self.store_rows, self.store_commits)),
@@ -112,6 +118,7 @@ pub(super) fn run(args: &StatusArgs, context: &Context) -> Result<()> {
         revocation_seq: revocations.head().seq,
         revoked: revocations.revoked().len(),
         revocations_behind: revocations.is_behind(),
+        hold: super::device::held(&revocations).map(|(_, why)| why),
         time_floor: time_floor(&rows).map(rfc3339),
         store_commits: store.generation(),
         store_rows: rows.len(),

@@ -11,7 +11,7 @@ use pqc_iiot_core::crypto::kem::EncapsulationKey;
 use pqc_iiot_core::crypto::suite::{Kem, SessionSuite, SignatureSet};
 use pqc_iiot_core::endpoint::ControlTopics;
 use pqc_iiot_core::envelope::{Content, PendingSeal, Recipient, Sender};
-use pqc_iiot_core::identity::announcement::{KeyAnnouncement, PublishedBy};
+use pqc_iiot_core::identity::announcement::{KeyAnnouncement, PublishedBy, assemble_announcement};
 use pqc_iiot_core::identity::certificate::{OperationalCertificate, Serial, Tier};
 use pqc_iiot_core::identity::grants::{Action, Grant};
 use pqc_iiot_core::identity::prekey::PrekeyBundle;
@@ -325,12 +325,10 @@ impl Forger {
     fn announcement(&self, topic: &str) -> Result<Vec<u8>> {
         let certificate =
             Unverified::<OperationalCertificate>::decode(&self.certificate, 65_536).map_err(failed)?;
-        let announcement = KeyAnnouncement {
-            certificate: self.certificate.clone(),
-            key_epoch: certificate.unverified().key_epoch,
-            key_id: certificate.unverified().key_id(),
-        };
-        self.sign(&announcement, &PublishedBy { peer: &self.id, topic })
+        let claims = certificate.unverified();
+        let announcement = KeyAnnouncement::new(&self.certificate, claims.key_epoch, claims.key_id());
+        let signed = self.sign(&announcement, &PublishedBy { peer: &self.id, topic })?;
+        Ok(assemble_announcement(&self.certificate, &signed))
     }
 
     fn envelope(&self, to: &PrekeyBundle, topic: &str, stream: StreamId, sequence: u64) -> Result<Vec<u8>> {

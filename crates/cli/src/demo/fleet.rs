@@ -16,8 +16,8 @@ use pqc_iiot_core::ids::PeerId;
 use pqc_iiot_core::provider::{ProviderRequest, ProviderResponse};
 use pqc_iiot_core::time::UnixTime;
 use pqc_iiot_core::topic::{Topic, TopicFilter};
-use pqc_iiot_mqtt::client::{Events, SecureMqttClient};
-use pqc_iiot_mqtt::transport::TransportOptions;
+use pqc_iiot_mqtt::client::{ClientEvent, Events, SecureMqttClient};
+use pqc_iiot_mqtt::transport::{TlsInfo, TransportOptions};
 use pqc_iiot_provider::audit::{VerifyOptions, export_json_lines};
 use pqc_iiot_provider::datadir::{DataDir, DataFile};
 use pqc_iiot_provider::software::SoftwareProvider;
@@ -189,23 +189,44 @@ impl Fleet {
         .map_err(|error| failed("client", error))
     }
 
-    /// The gateway: it follows every device and subscribes to the plant.
-    pub(super) async fn open_gateway(&self) -> Result<(SecureMqttClient, Events)> {
-        let (client, events) = self.open(&self.gateway).await?;
+    /// The gateway: it follows every device and subscribes to the plant. What its connection agreed on comes with it.
+    pub(super) async fn open_gateway(&self) -> Result<(SecureMqttClient, Events, Option<TlsInfo>)> {
+        let (client, mut events) = self.open(&self.gateway).await?;
+        let tls = self.connected(&mut events).await?;
         for peer in self.devices.iter().chain([&self.stolen]) {
             client.add_peer(peer.clone()).await.map_err(super::client::publish_failed)?;
         }
         let plant = TopicFilter::new("plant/#").map_err(identity)?;
         let subscribe = tokio::time::timeout(super::CONNECT_PATIENCE, client.subscribe(&plant)).await;
         match subscribe {
-            Ok(Ok(())) => Ok((client, events)),
+            Ok(Ok(())) => Ok((client, events, tls)),
             Ok(Err(error)) => Err(failed("subscription", error)),
-            Err(_) => {
-                Err(CliError::new(ErrorKind::Broker, format!("no connection to {}", self.transport.url))
-                    .because("the broker did not answer within 15 s")
-                    .fix("check its address, TLS and credentials: pqc-iiot doctor"))
-            }
+            Err(_) => Err(self.unreachable("the broker did not answer a subscription within 15 s")),
         }
+    }
+
+    /// Waits for the first connection. An attempt that is under way may take its time; one that failed would fail again.
+    async fn connected(&self, events: &mut Events) -> Result<Option<TlsInfo>> {
+        let first = async {
+            loop {
+                match events.recv().await {
+                    Some(ClientEvent::Connected { tls }) => return Ok(tls),
+                    Some(ClientEvent::Disconnected { error }) => return Err(self.unreachable(error)),
+                    Some(_) => {}
+                    None => return Err(self.unreachable("the client ended")),
+                }
+            }
+        };
+        let late = || Err(self.unreachable("no answer within 15 s"));
+        tokio::time::timeout(super::CONNECT_PATIENCE, first).await.unwrap_or_else(|_| late())
+    }
+
+    fn unreachable(&self, why: impl std::fmt::Display) -> CliError {
+        let why = crate::output::harmless(&why.to_string());
+        CliError::new(ErrorKind::Broker, format!("no connection to {}", self.transport.url)).because(why).fix(
+            "start the broker, or leave --broker out: the demo has one of its own. For address, TLS and credentials: \
+             pqc-iiot doctor --broker URL",
+        )
     }
 
     pub(super) async fn open_devices(&self) -> Result<Vec<Device>> {

@@ -10,6 +10,7 @@ use std::time::Instant;
 use pqc_iiot_core::endpoint::{Event, Message, PeerLoss};
 use pqc_iiot_core::ids::PeerId;
 use pqc_iiot_mqtt::client::{ClientEvent, Events, SecureMqttClient};
+use pqc_iiot_mqtt::transport::TlsInfo;
 use tokio::task::JoinHandle;
 
 use crate::error::{CliError, ErrorKind, Result};
@@ -52,12 +53,12 @@ struct State {
 
 impl Inbox {
     pub(super) fn start(
-        (client, events): (SecureMqttClient, Events),
+        (client, events, tls): (SecureMqttClient, Events, Option<TlsInfo>),
         out: Option<&Path>,
         total: u64,
     ) -> Result<InboxHandle> {
         let writer = out.map(|path| RowWriter::create(path, total)).transpose()?;
-        let state = Arc::new(Mutex::new(State { writer, ..State::default() }));
+        let state = Arc::new(Mutex::new(State { writer, tls: tls.map(shown), ..State::default() }));
         let task = tokio::spawn(run(events, state.clone()));
         Ok(InboxHandle { client, state, task: Arc::new(Mutex::new(Some(task))) })
     }
@@ -73,11 +74,15 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+fn shown(tls: TlsInfo) -> String {
+    format!("{} {} {}", tls.version, tls.group, tls.cipher)
+}
+
 impl State {
     fn take(&mut self, event: ClientEvent) {
         match event {
             ClientEvent::Connected { tls } => {
-                self.tls = tls.map(|tls| format!("{} {} {}", tls.version, tls.group, tls.cipher));
+                self.tls = tls.map(shown);
             }
             ClientEvent::StoreFailed { reason } => self.failed = Some(reason),
             ClientEvent::Protocol(Event::PeerReady { peer, .. }) => {

@@ -49,7 +49,7 @@ pub(crate) struct Options {
 /// Rows of one device without a receipt, at most.
 const WINDOW: usize = 256;
 
-/// The longest the demo waits for the first connection.
+/// The longest the demo waits for the first connection, and for the broker's first answer.
 const CONNECT_PATIENCE: Duration = Duration::from_secs(15);
 
 /// The longest the demo waits for any one thing.

@@ -72,6 +72,23 @@ impl Shell {
         done
     }
 
+    /// Runs a line as a person would type it, with the command on the path.
+    pub fn in_sh(&self, line: &str, input: &str) {
+        use std::io::Write;
+        let binary = Path::new(env!("CARGO_BIN_EXE_pqc-iiot")).parent().unwrap();
+        let path = format!("{}:{}", binary.display(), std::env::var("PATH").unwrap());
+        let mut child = Command::new("sh")
+            .args(["-c", line])
+            .env("PATH", path)
+            .current_dir(self.dir.path())
+            .stdin(Stdio::piped())
+            .spawn()
+            .unwrap();
+        // Not every command reads it.
+        let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
+        assert!(child.wait().unwrap().success(), "`{line}`");
+    }
+
     /// An authority in `ca`, devices `press-7` and `gateway` enrolled under it.
     pub fn enrolled() -> Self {
         let shell = Self::new();

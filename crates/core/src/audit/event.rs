@@ -93,6 +93,10 @@ audit_kinds! {
     StoreError = 25 "store-error",
     /// Events of a kind were counted and not written one by one.
     Suppressed = 26 "suppressed",
+    /// An operator lifted the hold that a contradiction or missing revocations caused.
+    HoldReleased = 27 "hold-released",
+    /// The authority's revocations jumped past everything it may have issued before it was restored.
+    RevocationsRecovered = 28 "revocations-recovered",
     /// A receiver saw messages that our state does not know: an older copy of it was restored.
     RollbackNoticed = 29 "rollback-noticed",
 }
@@ -208,7 +212,7 @@ mod tests {
             assert!(AuditKind::ALL.iter().filter(|other| other.name() == kind.name()).count() == 1);
         }
         assert_eq!(AuditKind::from_code(0), None);
-        assert_eq!(AuditKind::from_code(27), None);
+        assert_eq!(AuditKind::from_code(AuditKind::ALL.len() as u64 + 1), None);
     }
 
     #[test]

@@ -25,6 +25,11 @@ impl Writer {
         Self(Encoder::new(Vec::new()))
     }
 
+    /// An empty writer with room for `bytes`, where the length is known about.
+    pub fn with_capacity(bytes: usize) -> Self {
+        Self(Encoder::new(Vec::with_capacity(bytes)))
+    }
+
     /// An array head of `length` items.
     pub fn array(&mut self, length: usize) -> &mut Self {
         let _ = self.0.array(length as u64);

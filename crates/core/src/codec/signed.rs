@@ -89,6 +89,9 @@ pub fn signer_fingerprint(set: SignatureSet, key: &[u8]) -> Fingerprint {
     Fingerprint(sha256(&[&writer.finish()]))
 }
 
+/// No more than this is around the parts of a `Sig_structure`: text, heads and the half's own protected header.
+const MAX_FRAMING: usize = 64;
+
 /// The COSE `Sig_structure` (RFC 9052 §4.4), of which each signature half covers its own variant.
 #[derive(Clone, PartialEq, Eq)]
 pub struct SigStructure {
@@ -125,7 +128,8 @@ impl SigStructure {
 
     /// The bytes that the half with `algorithm` signs.
     pub fn message(&self, algorithm: SignatureAlgorithm) -> Vec<u8> {
-        let mut writer = Writer::new();
+        let parts = self.body_protected.len() + self.external_aad.len() + self.payload.len();
+        let mut writer = Writer::with_capacity(parts + MAX_FRAMING);
         writer
             .array(5)
             .text("Signature")

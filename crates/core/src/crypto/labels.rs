@@ -5,7 +5,7 @@ pub const ANCHORS: &str = "pqc-iiot:anchors:v1";
 /// An operational certificate, signed by role `issuer`.
 pub const OPERATIONAL_CERTIFICATE: &str = "pqc-iiot:op-cert:v1";
 /// A key announcement, signed by the peer it names.
-pub const KEY_ANNOUNCEMENT: &str = "pqc-iiot:key-announce:v2";
+pub const KEY_ANNOUNCEMENT: &str = "pqc-iiot:key-announce:v3";
 /// A prekey bundle, signed by the peer it names.
 pub const PREKEY_BUNDLE: &str = "pqc-iiot:prekey:v1";
 /// A revocation update, signed by role `control`.

@@ -10,7 +10,7 @@ use super::{Durable, Endpoint, TrustMode};
 use crate::audit::{AuditEvent, AuditKind};
 use crate::codec::signed::{SignerKey, Unverified};
 use crate::crypto::kem::EncapsulationKey;
-use crate::identity::announcement::{KeyAnnouncement, PublishedBy};
+use crate::identity::announcement::{Announcement, PublishedBy};
 use crate::identity::certificate::{
     CertificateError, MAX_CERTIFICATE, OperationalCertificate, VerifiedCertificate,
 };
@@ -29,16 +29,16 @@ impl Endpoint {
         id: &PeerId,
         payload: Vec<u8>,
     ) -> Result<(), RefusalReason> {
-        let announcement = Unverified::<KeyAnnouncement>::decode(&payload, self.config.limits.announcement)
+        let announcement = Announcement::decode(&payload, self.config.limits.announcement)
             .map_err(|_| RefusalReason::Malformed)?;
         let claimed = announcement.unverified();
         let peer = self.peers.get(id).ok_or(RefusalReason::UnknownPeer)?;
         if let Some(pins) = &peer.pins {
             // A repetition of what is in force costs no signature and leaves no trace.
-            if claimed.certificate == pins.certificate && peer.trusted.is_some() {
+            if announcement.certificate() == pins.certificate && peer.trusted.is_some() {
                 return Ok(());
             }
-            check_pins(pins, claimed)?;
+            check_pins(pins, &announcement)?;
         }
         if !self.trust_allowed() {
             // New trust waits for the missing revocations.
@@ -53,7 +53,7 @@ impl Endpoint {
             self.missed(id, |peer| peer.missed_keys = true);
             return Err(RefusalReason::OverBudget);
         }
-        let certificate = self.verify_certificate(&claimed.certificate)?;
+        let certificate = self.verify_certificate(announcement.certificate())?;
         let claims = certificate.claims();
         let bound = claims.subject == *id
             && claims.key_epoch == claimed.key_epoch
@@ -252,7 +252,8 @@ impl Endpoint {
 }
 
 /// What can be refused before any signature is checked.
-fn check_pins(pins: &Pins, claimed: &KeyAnnouncement) -> Result<(), RefusalReason> {
+fn check_pins(pins: &Pins, announcement: &Announcement<'_>) -> Result<(), RefusalReason> {
+    let claimed = announcement.unverified();
     if claimed.key_epoch < pins.key_epoch {
         return Err(RefusalReason::Rollback);
     }
@@ -265,12 +266,13 @@ fn check_pins(pins: &Pins, claimed: &KeyAnnouncement) -> Result<(), RefusalReaso
     if pins.revoked {
         return Err(RefusalReason::Revoked);
     }
-    if claimed.certificate == pins.certificate {
+    if announcement.certificate() == pins.certificate {
         return Ok(());
     }
     // The same keys under another certificate: only a later one, so that dropped grants do not come back.
-    let certificate = Unverified::<OperationalCertificate>::decode(&claimed.certificate, MAX_CERTIFICATE)
-        .map_err(|_| RefusalReason::Malformed)?;
+    let certificate =
+        Unverified::<OperationalCertificate>::decode(announcement.certificate(), MAX_CERTIFICATE)
+            .map_err(|_| RefusalReason::Malformed)?;
     if certificate.unverified().not_before <= pins.not_before {
         return Err(RefusalReason::Rollback);
     }

@@ -11,7 +11,7 @@ use crate::audit::{AuditEvent, AuditKind};
 use crate::codec::signed::ToBeSigned;
 use crate::codec::{DecodeError, Reader, Writer};
 use crate::crypto::suite::Kem;
-use crate::identity::announcement::{KeyAnnouncement, PublishedBy};
+use crate::identity::announcement::{KeyAnnouncement, PublishedBy, assemble_announcement};
 use crate::identity::prekey::PrekeyBundle;
 use crate::provider::{PrekeyId, ProviderFailure, ProviderRequest, ProviderResponse};
 use crate::store::{Change, RecordKind};
@@ -107,11 +107,11 @@ impl Endpoint {
     /// Signs the announcement and loads or makes prekeys.
     pub(super) fn start_own_keys(&mut self) {
         let claims = self.own.certificate.claims();
-        let announcement = KeyAnnouncement {
-            certificate: self.own.certificate.encoded().to_vec(),
-            key_epoch: claims.key_epoch,
-            key_id: self.own.certificate.key_id(),
-        };
+        let announcement = KeyAnnouncement::new(
+            self.own.certificate.encoded(),
+            claims.key_epoch,
+            self.own.certificate.key_id(),
+        );
         let topic = self.topics.keys(&self.config.peer_id);
         let context = PublishedBy { peer: &self.config.peer_id, topic: &topic };
         let framed = ToBeSigned::new(&announcement, self.own.sender.set, self.own.sender.signer, &context);
@@ -178,7 +178,9 @@ impl Endpoint {
     ) {
         match (pending, result) {
             (Pending::SignAnnouncement(framed), Ok(ProviderResponse::Signature(signature))) => {
-                self.own.announcement = framed.assemble(&signature);
+                let certificate = self.own.certificate.encoded();
+                self.own.announcement =
+                    framed.assemble(&signature).map(|signed| assemble_announcement(certificate, &signed));
                 self.publish_own();
             }
             (

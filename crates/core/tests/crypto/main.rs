@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod attacks;
+mod ed25519_strict;
 mod hostile_input;
 mod interoperation;
 mod support;

@@ -241,17 +241,29 @@ fn messages(world: &World, collector: &Collector) -> Vec<Case> {
     ]
 }
 
-/// Offset of the unprotected map: after the array's head, the byte string's head and the protected header.
+/// Offset of the unprotected map in a signed object: after the array's head, the byte string's head and the protected
+/// header.
 const UNPROTECTED: usize = 1 + 2 + 58;
 
 fn announcements(world: &World, collector: &Collector) -> Vec<Case> {
     let encoded = &collector.objects["announcement/press-7"].1;
     let certificate = &world.press_7.certificate.encoded;
     let inner = find(encoded, certificate);
-    let epoch = inner + certificate.len() + 1;
+    // The signed object, after the head of its byte string; its payload: {1: digest, 2: epoch, …}.
+    let object = inner + certificate.len() + 3;
+    let digest = object + UNPROTECTED + 1 + 2 + 1 + 1 + 2;
+    let epoch = digest + 32 + 1;
     let flip = |at: usize| Some(Edit { at, remove: 1, insert: vec![encoded[at] ^ 1] });
     let insert = |at, remove, bytes: &[u8]| Some(Edit { at, remove, insert: bytes.to_vec() });
     let case = |name, refused, edit| Case { name, refused, edit, ..ANNOUNCEMENT };
+    // {1: alg} for the empty map, and the byte string around the object longer by two.
+    let length = u16::try_from(encoded.len() - object + 2).unwrap().to_be_bytes();
+    let protected = &encoded[object..object + UNPROTECTED];
+    let unprotected = Edit {
+        at: object - 3,
+        remove: 3 + UNPROTECTED + 1,
+        insert: [&[0x59], &length[..], protected, &[0xa1, 0x01, 0x32]].concat(),
+    };
     let issuer = find(certificate, world.ca.authority.issuer().fingerprint().as_bytes());
     vec![
         Case {
@@ -272,7 +284,8 @@ fn announcements(world: &World, collector: &Collector) -> Vec<Case> {
             topic: Some("pqc/keys/a b"),
             ..ANNOUNCEMENT
         },
-        case("non-minimal array head", "malformed", Some(Edit { at: 0, remove: 1, insert: vec![0x98, 4] })),
+        case("non-minimal array head", "malformed", Some(Edit { at: 0, remove: 1, insert: vec![0x98, 2] })),
+        case("without the signed object", "malformed", insert(0, 1, &[0x81])),
         Case { name: "a byte after the item", refused: "malformed", append_zeros: 1, ..ANNOUNCEMENT },
         Case {
             name: "over the announcement limit",
@@ -281,9 +294,10 @@ fn announcements(world: &World, collector: &Collector) -> Vec<Case> {
             ..ANNOUNCEMENT
         },
         case("tagged", "malformed", Some(Edit { at: 0, remove: 0, insert: vec![0xd8, 0x62] })),
-        case("alg in the unprotected header", "malformed", insert(UNPROTECTED, 1, &[0xa1, 0x01, 0x32])),
-        case("a critical label that nobody knows", "malformed", insert(12, 1, &[encoded[12] ^ 1])),
-        case("another signer named", "bad-signature", flip(UNPROTECTED - 1)),
+        case("alg in the unprotected header", "malformed", Some(unprotected)),
+        case("a critical label that nobody knows", "malformed", flip(object + 12)),
+        case("another signer named", "bad-signature", flip(object + UNPROTECTED - 1)),
+        case("a signature over another certificate", "bad-signature", flip(digest)),
         case(
             "the key epoch raised outside the certificate",
             "identity-mismatch",

@@ -8,7 +8,7 @@ use pqc_iiot_core::crypto::portable::PORTABLE;
 use pqc_iiot_core::crypto::secret::SecretBytes;
 use pqc_iiot_core::crypto::signature::SigningKey;
 use pqc_iiot_core::crypto::suite::{Kem, SessionSuite, SignatureSet};
-use pqc_iiot_core::identity::announcement::{KeyAnnouncement, PublishedBy};
+use pqc_iiot_core::identity::announcement::{KeyAnnouncement, PublishedBy, assemble_announcement};
 use pqc_iiot_core::identity::authority::{Authority, AuthoritySeeds, RoleSigner};
 use pqc_iiot_core::identity::certificate::{OperationalCertificate, Serial, Tier};
 use pqc_iiot_core::identity::grants::{Action, Grant};
@@ -182,13 +182,12 @@ impl Peer {
     }
 
     pub(crate) fn announcement(&self, label: &str) -> Made {
-        let announcement = KeyAnnouncement {
-            certificate: self.certificate.encoded.clone(),
-            key_epoch: self.claims.key_epoch,
-            key_id: self.identity.key_id(),
-        };
+        let certificate = &self.certificate.encoded;
+        let announcement = KeyAnnouncement::new(certificate, self.claims.key_epoch, self.identity.key_id());
         let topic = self.keys_topic();
-        sign(&self.signer, label, &announcement, &PublishedBy { peer: &self.id, topic: &topic })
+        let context = PublishedBy { peer: &self.id, topic: &topic };
+        let signed = sign(&self.signer, label, &announcement, &context);
+        Made { encoded: assemble_announcement(certificate, &signed.encoded), ..signed }
     }
 
     /// The seed and the bundle of one of its prekeys.

@@ -47,6 +47,7 @@ pub(super) fn start(options: TransportOptions) -> Result<(Transport, Events), Op
         link: Arc::clone(&link),
         events: sender,
         connected_at: None,
+        short_lived: 0,
     };
     tokio::spawn(driver.run());
     Ok((Transport { link }, Events { events, gate }))
@@ -59,7 +60,12 @@ struct Driver {
     link: Arc<Link>,
     events: mpsc::Sender<Event>,
     connected_at: Option<Instant>,
+    /// Connections in a row that the broker accepted and that did not hold.
+    short_lived: u32,
 }
+
+/// So many connections in a row that did not hold are no accident.
+const UNSTABLE_AFTER: u32 = 3;
 
 /// The receiver of events is gone.
 struct Abandoned;
@@ -84,6 +90,10 @@ impl Driver {
                 Ok(polled) => self.handle(polled).await,
                 Err(Failure::Closed) => return,
                 Err(Failure::Connection(error)) => self.lost(error, false).await,
+                Err(Failure::TakenOver) => {
+                    let client_id = self.options.client_id.clone();
+                    self.lost(ConnectionError::TakenOver { client_id }, false).await
+                }
                 Err(Failure::Session(error)) => self.lost(error, true).await,
             };
             match handled {
@@ -141,6 +151,7 @@ impl Driver {
     }
 
     async fn lost(&mut self, error: ConnectionError, rebuild: bool) -> Result<bool, Abandoned> {
+        let error = self.explained(error);
         tracing::debug!(%error, rebuild, "disconnected from the broker");
         let client = rebuild.then(|| {
             let (client, event_loop) = library::build(&self.options, Arc::clone(&self.connector));
@@ -154,6 +165,21 @@ impl Driver {
         }
         self.emit(Event::Disconnected { error }).await?;
         Ok(true)
+    }
+
+    /// A connection that ends again and again soon after it was made has a cause that waiting does not remove.
+    fn explained(&mut self, error: ConnectionError) -> ConnectionError {
+        let held = self.connected_at.is_none_or(|at| at.elapsed() >= STABLE);
+        self.short_lived = if held { 0 } else { self.short_lived.saturating_add(1) };
+        match error {
+            ConnectionError::Io { reason } | ConnectionError::Protocol { reason }
+                if self.short_lived >= UNSTABLE_AFTER =>
+            {
+                let client_id = self.options.client_id.clone();
+                ConnectionError::Unstable { reason, times: self.short_lived, client_id }
+            }
+            error => error,
+        }
     }
 
     async fn emit(&self, event: Event) -> Result<(), Abandoned> {

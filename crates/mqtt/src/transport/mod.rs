@@ -89,11 +89,41 @@ pub enum ConnectionError {
         /// The broker's return code.
         reason: String,
     },
+    /// Nobody listens where the URL points: TCP was refused. It may be that the broker only starts later.
+    #[error("nothing listens there: {reason}")]
+    NotListening {
+        /// The system's words.
+        reason: String,
+    },
     /// Name resolution, TCP or TLS failed, or the connection was closed.
     #[error("{reason}")]
     Io {
         /// What failed.
         reason: String,
+    },
+    /// The broker says that another client connected under this client's identifier (MQTT 5, reason code 0x8E). Both
+    /// will take each other's place for as long as both run.
+    #[error(
+        "another client connected with the client id `{client_id}`, so the broker ended this connection: give each a \
+         client id of its own"
+    )]
+    TakenOver {
+        /// This client's identifier.
+        client_id: String,
+    },
+    /// The broker accepted the connection and ended it soon after, three times or more in a row. MQTT 3.1.1 has no
+    /// word for why.
+    #[error(
+        "{reason}, soon after it was made and {times} times in a row: perhaps another client uses the client id \
+         `{client_id}`, or the broker objects to something that is sent"
+    )]
+    Unstable {
+        /// What was seen the last time.
+        reason: String,
+        /// How many times in a row.
+        times: u32,
+        /// This client's identifier.
+        client_id: String,
     },
     /// The broker did not follow the protocol, or ended the connection with a reason.
     #[error("{reason}")]

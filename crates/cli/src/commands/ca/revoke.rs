@@ -157,7 +157,7 @@ impl Office {
     }
 
     /// The chunks, and after them the manifest that names them.
-    fn checkpoint(&mut self, topics: &ControlTopics) -> Result<Vec<ControlMessage>> {
+    pub(super) fn checkpoint(&mut self, topics: &ControlTopics) -> Result<Vec<ControlMessage>> {
         let topic = topics.checkpoint();
         let checkpoint = self.revocations.checkpoint(now());
         let changes = self.revocations.take_changes();

@@ -5,7 +5,8 @@
 //!
 //! - ML-KEM key expansion: `aws-lc-rs` takes no seed, so `ml-kem` expands it and AWS-LC imports the expanded key.
 //! - ML-KEM encapsulation keys: AWS-LC checks coefficients only while encapsulating, so they are checked here at parse.
-//! - Ed25519 verification: AWS-LC accepts small-order keys; both backends verify with dalek's `verify_strict`.
+//! - Ed25519 keys: AWS-LC accepts those of small order and a second encoding of a key, so the portable backend parses
+//!   them first.
 //! - FN-DSA: AWS-LC has none.
 
 mod aead;
@@ -81,7 +82,7 @@ impl CryptoBackend for AwsLc {
         bytes: &[u8],
     ) -> Result<Box<dyn VerifyingKey>, InvalidKey> {
         match algorithm {
-            SignatureAlgorithm::Ed25519 => PORTABLE.verifying_key(algorithm, bytes),
+            SignatureAlgorithm::Ed25519 => Ok(Box::new(signature::Ed25519Verifying::parse(bytes)?)),
             SignatureAlgorithm::EcdsaP256 => Ok(Box::new(signature::P256Verifying::parse(bytes)?)),
             SignatureAlgorithm::MlDsa65 => {
                 Ok(Box::new(signature::MlDsaVerifying::parse(&ML_DSA_65, 1952, bytes)?))

@@ -40,12 +40,18 @@ impl Ed25519Verifying {
     pub(super) fn parse(bytes: &[u8]) -> Result<Self, InvalidKey> {
         let bytes = bytes.try_into().map_err(|_| InvalidKey)?;
         let key = ed25519_dalek::VerifyingKey::from_bytes(bytes).map_err(|_| InvalidKey)?;
-        let canonical = key.to_edwards().compress().as_bytes() == bytes;
-        if key.is_weak() || !canonical {
+        if key.is_weak() || !is_reduced(bytes) {
             return Err(InvalidKey);
         }
         Ok(Self(key))
     }
+}
+
+/// Whether y, without the sign of x, is below p = 2^255 − 19. The other second encodings, x = 0 with a sign, are of
+/// the points (0, ±1), whose order is small.
+fn is_reduced(encoding: &[u8; 32]) -> bool {
+    let [low, middle @ .., high] = encoding;
+    high & 0x7f != 0x7f || middle.iter().any(|byte| *byte != 0xff) || *low < 0xed
 }
 
 impl VerifyingKey for Ed25519Verifying {

@@ -89,6 +89,8 @@ pub(super) enum Failure {
     Closed,
     /// The connection was lost, or an attempt failed; polling again reconnects.
     Connection(ConnectionError),
+    /// As `Connection`: another client has this one's identifier, says the broker.
+    TakenOver,
     /// As `Connection`, and the library's session state would make every further attempt fail the same way.
     Session(ConnectionError),
 }
@@ -126,6 +128,15 @@ pub(super) fn packet_size(version: ProtocolVersion, message: &Outbound) -> usize
         ProtocolVersion::V5 => v5::packet_size(message),
         ProtocolVersion::V311 => v311::packet_size(message),
     }
+}
+
+/// What the system or TLS said.
+fn io_failure(error: &std::io::Error) -> Failure {
+    let reason = error.to_string();
+    Failure::Connection(match error.kind() {
+        std::io::ErrorKind::ConnectionRefused => ConnectionError::NotListening { reason },
+        _ => ConnectionError::Io { reason },
+    })
 }
 
 impl Client {

@@ -155,7 +155,11 @@ fn failure(error: mqtt::ConnectionError) -> Failure {
         E::ConnectionRefused(code) => {
             Failure::Connection(ConnectionError::Refused { reason: format!("{code:?}") })
         }
-        E::Io(error) => Failure::Connection(ConnectionError::Io { reason: error.to_string() }),
+        E::Io(error)
+        | E::MqttState(
+            mqtt::StateError::Io(error)
+            | mqtt::StateError::Deserialization(mqtt::mqttbytes::Error::Io(error)),
+        ) => super::io_failure(&error),
         E::NetworkTimeout | E::FlushTimeout => {
             Failure::Connection(ConnectionError::Io { reason: "the connection timed out".to_owned() })
         }

@@ -245,7 +245,14 @@ fn failure(error: mqtt::ConnectionError) -> Failure {
         E::MqttState(mqtt::StateError::ConnFail { reason }) => {
             Failure::Connection(ConnectionError::Refused { reason: format!("{reason:?}") })
         }
-        E::Io(error) => Failure::Connection(ConnectionError::Io { reason: error.to_string() }),
+        E::Io(error)
+        | E::MqttState(
+            mqtt::StateError::Io(error) | mqtt::StateError::Deserialization(mqtt::Error::Io(error)),
+        ) => super::io_failure(&error),
+        E::MqttState(mqtt::StateError::ServerDisconnect {
+            reason_code: mqtt::DisconnectReasonCode::SessionTakenOver,
+            ..
+        }) => Failure::TakenOver,
         E::Timeout(_) => {
             Failure::Connection(ConnectionError::Io { reason: "the connection timed out".to_owned() })
         }
