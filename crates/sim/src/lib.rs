@@ -22,6 +22,7 @@ mod clock;
 mod identity;
 mod node;
 mod node_options;
+pub mod power;
 mod world;
 
 pub use authority::SimAuthority;
