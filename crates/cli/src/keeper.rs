@@ -15,7 +15,7 @@ use pqc_iiot_provider::audit::{AuditError, AuditOptions, ChainedAuditLogger};
 use pqc_iiot_provider::datadir::{DataDir, DataDirError, DataFile};
 use pqc_iiot_provider::provider::SecurityProvider;
 use pqc_iiot_provider::software::{KeyFileError, SoftwareError, SoftwareProvider, Unlock};
-use pqc_iiot_provider::store::{SqliteStore, Store, StoreError};
+use pqc_iiot_provider::store::{SqliteStore, Store, StoreError, WriterError, note_audit_end};
 
 use crate::error::{CliError, ErrorKind, Result};
 use crate::time::now;
@@ -198,9 +198,14 @@ impl Ledger {
         let rows = store.load().map_err(|error| store_error(&error))?;
         let directory = keeper.dir.audit_directory().map_err(directory_error)?;
         let options = AuditOptions { certificate, durable: store.audit_head(), ..AuditOptions::default() };
-        let audit =
+        let mut audit =
             ChainedAuditLogger::new_signed(&directory, Arc::clone(&keeper.provider) as _, log_id, options)
                 .map_err(|error| audit_error(&error))?;
+        note_audit_end(&mut store, &mut audit).map_err(|error| match error {
+            WriterError::Audit(error) => audit_error(&error),
+            WriterError::Store(error) => store_error(&error),
+            _ => CliError::new(ErrorKind::Failed, "the store failed").because(error),
+        })?;
         Ok((Self { store, audit }, rows))
     }
 

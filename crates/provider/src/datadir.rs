@@ -1,18 +1,15 @@
 //! The data directory of one identity: private, with fixed file names, and with one writer.
 
-use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
-use std::io::{self, Read, Seek, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use thiserror::Error;
 
-use crate::disk;
+use crate::disk::{self, Disk, HostDisk, Lock, LockError};
 
-const DIRECTORY_MODE: u32 = 0o700;
 const LOCK_FILE: &str = "lock";
 const AUDIT_DIRECTORY: &str = "audit";
-const MAX_HOLDER: u64 = 512;
 
 /// A file of the data directory. No name ever comes from the network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,29 +82,43 @@ pub enum DataDirError {
 /// An existing, private directory, locked for as long as this value lives.
 #[derive(Debug)]
 pub struct DataDir {
+    disk: Arc<dyn Disk>,
     path: PathBuf,
-    // Dropping the file releases the lock.
-    _lock: File,
+    // Dropping it releases it.
+    _lock: Lock,
 }
 
 impl DataDir {
     /// Creates the directory with mode 0700 if it is missing (its parent must exist), then opens it.
     pub fn create(path: impl Into<PathBuf>) -> Result<Self, DataDirError> {
+        Self::create_on(Arc::new(HostDisk), path)
+    }
+
+    /// As [`DataDir::create`], on another disk.
+    pub fn create_on(disk: Arc<dyn Disk>, path: impl Into<PathBuf>) -> Result<Self, DataDirError> {
         let path = path.into();
-        match DirBuilder::new().mode(DIRECTORY_MODE).create(&path) {
-            Ok(()) => disk::sync_parent(&path).map_err(|source| io_error(&path, source))?,
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-            Err(source) => return Err(io_error(&path, source)),
-        }
-        Self::open(path)
+        disk::ensure_dir(&*disk, &path).map_err(|source| io_error(&path, source))?;
+        Self::open_on(disk, path)
     }
 
     /// Opens an existing directory and locks it against a second writer.
     pub fn open(path: impl Into<PathBuf>) -> Result<Self, DataDirError> {
+        Self::open_on(Arc::new(HostDisk), path)
+    }
+
+    /// As [`DataDir::open`], on another disk.
+    pub fn open_on(disk: Arc<dyn Disk>, path: impl Into<PathBuf>) -> Result<Self, DataDirError> {
         let path = path.into();
-        check_directory(&path)?;
-        let lock = lock(&path)?;
-        Ok(Self { path, _lock: lock })
+        check_directory(&*disk, &path)?;
+        let lock = lock(&*disk, &path)?;
+        // A process that died may have renamed a file and gone no further: what is read now has to stay.
+        disk.sync_dir(&path).map_err(|source| io_error(&path, source))?;
+        Ok(Self { disk, path, _lock: lock })
+    }
+
+    /// The disk it is on.
+    pub fn disk(&self) -> &Arc<dyn Disk> {
+        &self.disk
     }
 
     /// Where it is.
@@ -123,10 +134,8 @@ impl DataDir {
     /// The directory of the audit log, created with mode 0700 if missing.
     pub fn audit_directory(&self) -> Result<PathBuf, DataDirError> {
         let path = self.path.join(AUDIT_DIRECTORY);
-        match DirBuilder::new().mode(DIRECTORY_MODE).create(&path) {
-            Ok(()) => disk::sync_parent(&path).map_err(|source| io_error(&path, source))?,
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => check_directory(&path)?,
-            Err(source) => return Err(io_error(&path, source)),
+        if !disk::ensure_dir(&*self.disk, &path).map_err(|source| io_error(&path, source))? {
+            check_directory(&*self.disk, &path)?;
         }
         Ok(path)
     }
@@ -134,7 +143,7 @@ impl DataDir {
     /// The content of a file of at most `limit` bytes, `None` if it does not exist.
     pub fn read(&self, file: DataFile, limit: u64) -> Result<Option<Vec<u8>>, DataDirError> {
         let path = self.file(file);
-        match disk::read_bounded(&path, limit) {
+        match self.disk.read(&path, limit) {
             Ok(content) => Ok(Some(content)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(source) => Err(io_error(&path, source)),
@@ -144,59 +153,35 @@ impl DataDir {
     /// Replaces a file: after a power cut it holds the old or the new content.
     pub fn write(&self, file: DataFile, content: &[u8]) -> Result<(), DataDirError> {
         let path = self.file(file);
-        disk::write_atomically(&path, content).map_err(|source| io_error(&path, source))
+        disk::write_atomically(&*self.disk, &path, content).map_err(|source| io_error(&path, source))
     }
 }
 
-fn check_directory(path: &Path) -> Result<(), DataDirError> {
-    let metadata = match fs::metadata(path) {
-        Ok(metadata) => metadata,
+fn check_directory(disk: &dyn Disk, path: &Path) -> Result<(), DataDirError> {
+    let mode = match disk.dir_mode(path) {
+        Ok(mode) => mode,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             return Err(DataDirError::Missing { path: path.into() });
         }
+        Err(error) if error.kind() == io::ErrorKind::NotADirectory => {
+            return Err(DataDirError::NotADirectory { path: path.into() });
+        }
         Err(source) => return Err(io_error(path, source)),
     };
-    if !metadata.is_dir() {
-        return Err(DataDirError::NotADirectory { path: path.into() });
-    }
-    let mode = metadata.permissions().mode() & 0o7777;
     if mode & 0o077 != 0 {
         return Err(DataDirError::Permissions { path: path.into(), mode });
     }
     Ok(())
 }
 
-fn lock(directory: &Path) -> Result<File, DataDirError> {
+fn lock(disk: &dyn Disk, directory: &Path) -> Result<Lock, DataDirError> {
     let path = directory.join(LOCK_FILE);
-    let open = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(disk::FILE_MODE)
-        .open(&path);
-    let mut file = open.map_err(|source| io_error(&path, source))?;
-    match file.try_lock() {
-        Ok(()) => {}
-        Err(TryLockError::WouldBlock) => {
-            return Err(DataDirError::Locked { path: directory.into(), holder: holder(&file) });
-        }
-        Err(TryLockError::Error(source)) => return Err(io_error(&path, source)),
-    }
     let command = std::env::args().next().unwrap_or_default();
-    let written = file
-        .set_len(0)
-        .and_then(|()| file.rewind())
-        .and_then(|()| write!(file, "process {} ({command})", std::process::id()));
-    written.map_err(|source| io_error(&path, source))?;
-    Ok(file)
-}
-
-fn holder(file: &File) -> String {
-    let mut content = Vec::new();
-    let _ = file.take(MAX_HOLDER).read_to_end(&mut content);
-    let text: String = String::from_utf8_lossy(&content).chars().filter(|c| !c.is_control()).collect();
-    if text.is_empty() { "another process".into() } else { text }
+    let holder = format!("process {} ({command})", std::process::id());
+    disk.lock(&path, &holder).map_err(|error| match error {
+        LockError::Held(holder) => DataDirError::Locked { path: directory.into(), holder },
+        LockError::Io(source) => io_error(&path, source),
+    })
 }
 
 fn io_error(path: &Path, source: io::Error) -> DataDirError {
@@ -206,6 +191,9 @@ fn io_error(path: &Path, source: io::Error) -> DataDirError {
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 mod tests {
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
 
     #[test]

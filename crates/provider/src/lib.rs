@@ -12,7 +12,7 @@
 
 pub mod audit;
 pub mod datadir;
-mod disk;
+pub mod disk;
 pub mod provider;
 pub mod random;
 pub mod seal;

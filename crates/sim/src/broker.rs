@@ -1,11 +1,15 @@
 //! The broker: it carries everything, sees everything, and does with it what a test asks.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
 
 use pqc_iiot_core::crypto::backend::RandomSource;
 use pqc_iiot_core::endpoint::DeliveryId;
+use pqc_iiot_core::time::Monotonic;
 use pqc_iiot_core::topic::TopicFilter;
 use pqc_iiot_provider::random::SeededRandom;
+
+use crate::chaos::{Arrivals, Forget};
 
 /// A publish as the broker sees it.
 #[derive(Clone, PartialEq, Eq)]
@@ -24,6 +28,8 @@ struct Session {
     queue: VecDeque<Packet>,
     unacknowledged: BTreeMap<DeliveryId, Packet>,
     online: bool,
+    /// The last delivery before the present connection.
+    before: u64,
 }
 
 /// An MQTT broker with QoS 1, retained messages and persistent sessions, under the attacker's control.
@@ -32,6 +38,10 @@ pub struct HostileBroker {
     retained: BTreeMap<String, Vec<u8>>,
     captured: Vec<Packet>,
     withheld: Vec<TopicFilter>,
+    slowed: Vec<(TopicFilter, Duration)>,
+    /// What arrives later, by time and then order of publishing.
+    delayed: BTreeMap<(Monotonic, u64), (String, Packet)>,
+    delays: u64,
     copies: usize,
     deliveries: u64,
     random: SeededRandom,
@@ -44,6 +54,9 @@ impl HostileBroker {
             retained: BTreeMap::new(),
             captured: Vec::new(),
             withheld: Vec::new(),
+            slowed: Vec::new(),
+            delayed: BTreeMap::new(),
+            delays: 0,
             copies: 1,
             deliveries: 0,
             random: SeededRandom::new(seed),
@@ -108,6 +121,21 @@ impl HostileBroker {
         self.withheld.clear();
     }
 
+    /// From now on whatever matches `filter` is delivered this much later.
+    pub fn delay(&mut self, filter: &str, by: Duration) {
+        self.slowed.push((TopicFilter::new(filter).expect("a valid filter"), by));
+    }
+
+    /// Delays nothing any more; what is delayed arrives when its time comes.
+    pub fn delay_nothing(&mut self) {
+        self.slowed.clear();
+    }
+
+    /// How many messages are delayed.
+    pub fn delayed(&self) -> usize {
+        self.delayed.len()
+    }
+
     /// Delivers every publish this many times.
     pub fn duplicate(&mut self, copies: usize) {
         self.copies = copies;
@@ -132,7 +160,8 @@ impl HostileBroker {
         }
     }
 
-    pub(crate) fn publish(&mut self, packet: Packet) {
+    /// Carries a publish; `arrivals` is asked for the fate of each copy on its way to each receiver.
+    pub(crate) fn publish(&mut self, packet: Packet, now: Monotonic, arrivals: &mut dyn FnMut() -> Arrivals) {
         self.captured.push(packet.clone());
         if self.withheld.iter().any(|filter| filter.matches(&packet.topic)) {
             return;
@@ -140,8 +169,58 @@ impl HostileBroker {
         if packet.retain {
             self.retained.insert(packet.topic.clone(), packet.payload.clone());
         }
+        let slowed = self.slowed.iter().filter(|(filter, _)| filter.matches(&packet.topic));
+        let slowed: Duration = slowed.map(|(_, by)| *by).sum();
         for _ in 0..self.copies {
-            self.route(packet.clone());
+            for (client, session) in &mut self.sessions {
+                if !session.filters.iter().any(|filter| filter.matches(&packet.topic)) {
+                    continue;
+                }
+                for arrival in arrivals() {
+                    let after = slowed.saturating_add(arrival);
+                    if after.is_zero() {
+                        session.queue.push_back(packet.clone());
+                    } else {
+                        self.delays += 1;
+                        let key = (now.plus(after), self.delays);
+                        self.delayed.insert(key, (client.clone(), packet.clone()));
+                    }
+                }
+            }
+        }
+    }
+
+    /// When the next delayed message arrives.
+    pub(crate) fn next_arrival(&self) -> Option<Monotonic> {
+        self.delayed.keys().next().map(|(at, _)| *at)
+    }
+
+    /// Queues what was delayed until now; true if anything was.
+    pub(crate) fn release(&mut self, now: Monotonic) -> bool {
+        let later = self.delayed.split_off(&(now, u64::MAX));
+        let due = std::mem::replace(&mut self.delayed, later);
+        let any = !due.is_empty();
+        for (client, packet) in due.into_values() {
+            // A session that is gone takes its messages with it.
+            if let Some(session) = self.sessions.get_mut(&client) {
+                session.queue.push_back(packet);
+            }
+        }
+        any
+    }
+
+    /// Loses what was acknowledged. The caller has disconnected everybody.
+    pub(crate) fn forget(&mut self, what: Forget) {
+        self.delayed.clear();
+        for session in self.sessions.values_mut() {
+            session.queue.clear();
+            session.unacknowledged.clear();
+        }
+        if what >= Forget::Sessions {
+            self.sessions.clear();
+        }
+        if what >= Forget::Everything {
+            self.retained.clear();
         }
     }
 
@@ -182,6 +261,7 @@ impl HostileBroker {
             *session = Session::default();
         }
         session.online = true;
+        session.before = self.deliveries;
         let again = std::mem::take(&mut session.unacknowledged);
         for packet in again.into_values().rev() {
             session.queue.push_front(packet);
@@ -207,8 +287,12 @@ impl HostileBroker {
 
     pub(crate) fn acknowledge(&mut self, client: &str, id: DeliveryId) {
         let session = self.sessions.get_mut(client).expect("acknowledgements come from known clients");
+        // Of an earlier connection: the transport drops it, as the delivery comes again.
+        if id.0 <= session.before {
+            return;
+        }
         let known = session.unacknowledged.remove(&id).is_some();
-        assert!(known, "{client} acknowledged a delivery twice, or one of an earlier connection");
+        assert!(known, "{client} acknowledged a delivery twice");
     }
 
     /// Deliveries to `client` that it has not acknowledged.

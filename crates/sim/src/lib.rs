@@ -5,7 +5,8 @@
 //!        ├── SimAuthority   issues certificates, anchors and revocations
 //!        ├── Node…          an Endpoint with its provider and its store; can crash and restart
 //!        ├── Identity       a peer's keys, in whosever hands: signs and seals anything
-//!        └── HostileBroker  carries everything, and does to it whatever a test asks
+//!        ├── HostileBroker  carries everything, and does to it whatever a test asks
+//!        └── Chaos          misfortunes that happen by themselves, from the seed
 //! ```
 //!
 //! Development only: it panics where a test would, and its randomness comes from a printed seed. With the `portable`
@@ -18,14 +19,17 @@
 
 mod authority;
 mod broker;
+mod chaos;
 mod clock;
 mod identity;
 mod node;
 mod node_options;
+pub mod power;
 mod world;
 
 pub use authority::SimAuthority;
 pub use broker::{HostileBroker, Packet};
+pub use chaos::{Chaos, Forget};
 pub use clock::{EPOCH, SimClock};
 pub use identity::{Identity, SealSpec};
 pub use node::{Node, Snapshot};

@@ -19,6 +19,7 @@ use pqc_iiot_provider::store::MemoryStore;
 
 use crate::authority::SimAuthority;
 use crate::broker::{HostileBroker, Packet};
+use crate::chaos::{Blow, Misfortune};
 use crate::clock::SimClock;
 use crate::identity::{Identity, SealSpec};
 use crate::node::{Node, ToBroker};
@@ -64,7 +65,9 @@ pub struct World {
     backend: Backend,
     seed: u64,
     made: u64,
-    nodes: BTreeMap<String, Node>,
+    pub(crate) nodes: BTreeMap<String, Node>,
+    pub(crate) misfortune: Misfortune,
+    pub(crate) subscriptions: BTreeMap<String, Vec<String>>,
 }
 
 impl Default for World {
@@ -88,6 +91,8 @@ impl World {
             seed,
             made: 0,
             nodes: BTreeMap::new(),
+            misfortune: Misfortune::default(),
+            subscriptions: BTreeMap::new(),
         }
     }
 
@@ -96,7 +101,7 @@ impl World {
         self.backend
     }
 
-    fn next_seed(&mut self) -> u64 {
+    pub(crate) fn next_seed(&mut self) -> u64 {
         self.made += 1;
         self.seed.wrapping_mul(1_000_003).wrapping_add(self.made << 20)
     }
@@ -163,11 +168,14 @@ impl World {
     }
 
     /// Connects a node. With `keep_session` the broker remembers subscriptions and what was not acknowledged.
-    pub fn connect(&mut self, name: &str, keep_session: bool) {
+    /// True if it did.
+    pub fn connect(&mut self, name: &str, keep_session: bool) -> bool {
+        self.misfortune.is_back(name);
         let session_present = self.broker.connect(name, keep_session);
         let node = self.node(name);
         node.online = true;
         node.input(Input::Connected { session_present });
+        session_present
     }
 
     /// Cuts a node off.
@@ -182,11 +190,12 @@ impl World {
     pub fn restart(&mut self, name: &str) {
         self.broker.disconnect(name);
         self.node(name).restart().expect("the store starts again");
-        self.connect(name, true);
+        self.reconnect(name);
     }
 
     /// Subscribes a node to application topics.
     pub fn subscribe(&mut self, name: &str, filter: &str) {
+        self.subscriptions.entry(name.into()).or_default().push(filter.into());
         self.broker.subscribe(name, filter);
     }
 
@@ -202,23 +211,32 @@ impl World {
 
     /// One round: everything the nodes have to say, and one delivery to each. False if nothing moved.
     pub fn step(&mut self) -> bool {
-        let mut moved = false;
-        for (name, node) in &mut self.nodes {
-            if !node.online {
-                continue;
-            }
-            while let Some(message) = node.outbox.pop_front() {
+        let mut moved = self.broker.release(self.clock.now().monotonic);
+        moved |= self.return_absent();
+        for name in self.names().collect::<Vec<_>>() {
+            while self.is_online(&name)
+                && let Some(message) = self.node(&name).outbox.pop_front()
+            {
                 moved = true;
-                match message {
-                    ToBroker::Publish(_, packet) => self.broker.publish(packet),
-                    ToBroker::Subscribe(filter) => self.broker.subscribe(name, &filter),
-                    ToBroker::Refetch(filter) => self.broker.refetch(name, &filter),
-                    ToBroker::Acknowledge(id) => self.broker.acknowledge(name, id),
+                match self.strike(&name, matches!(message, ToBroker::Publish(..))) {
+                    Blow::Missed => {}
+                    Blow::CutOff => {
+                        self.node(&name).outbox.push_front(message);
+                        continue;
+                    }
+                    Blow::Killed => continue,
                 }
+                self.carry(&name, message);
             }
-            if let Some((delivery, Packet { topic, payload, .. })) = self.broker.next(name) {
+            if self.is_online(&name)
+                && let Some((delivery, Packet { topic, payload, .. })) = self.broker.next(&name)
+            {
                 moved = true;
-                node.input(if payload.len() > self.packet_limit {
+                if self.strike(&name, false) != Blow::Missed {
+                    continue;
+                }
+                let oversized = payload.len() > self.packet_limit;
+                self.node(&name).input(if oversized {
                     Input::Oversized { delivery, topic }
                 } else {
                     Input::Receive { delivery, topic, payload }
@@ -228,11 +246,25 @@ impl World {
         moved
     }
 
+    fn carry(&mut self, name: &str, message: ToBroker) {
+        match message {
+            ToBroker::Publish(_, packet) => self.publish(packet),
+            ToBroker::Subscribe(filter) => self.broker.subscribe(name, &filter),
+            ToBroker::Refetch(filter) => self.broker.refetch(name, &filter),
+            ToBroker::Acknowledge(id) => self.broker.acknowledge(name, id),
+        }
+    }
+
+    fn publish(&mut self, packet: Packet) {
+        let Self { broker, misfortune, clock, .. } = self;
+        broker.publish(packet, clock.now().monotonic, &mut || misfortune.arrivals());
+    }
+
     /// Lets time pass, firing every timeout at its moment, and settles.
     pub fn advance(&mut self, by: Duration) {
         let end = self.clock.now().monotonic.plus(by);
         self.settle();
-        while let Some(at) = self.nodes.values().filter_map(Node::due).filter(|at| *at <= end).min() {
+        while let Some(at) = self.next_moment().filter(|at| *at <= end) {
             self.move_to(at);
             for node in self.nodes.values_mut().filter(|node| node.due().is_some_and(|due| due <= at)) {
                 node.fire();
@@ -284,7 +316,7 @@ impl World {
 
     /// Publishes as the authority does: retained.
     pub fn publish_control(&mut self, topic: String, payload: Vec<u8>) {
-        self.broker.publish(Packet { topic, payload, retain: true });
+        self.publish(Packet { topic, payload, retain: true });
     }
 
     /// What an honest sender would seal to `recipient` as its first message on `topic`, to be altered.

@@ -1,8 +1,9 @@
 //! The files of a log: `segment-00000001.log` and on.
 
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+
+use crate::disk::Disk;
 
 /// The largest segment read, in bytes; writers rotate far below it.
 pub(super) const MAX_SEGMENT: u64 = 64 * 1024 * 1024;
@@ -20,10 +21,9 @@ pub(super) enum ListError {
 }
 
 /// How many segments there are, numbered from 1 without a gap. Other files are ignored.
-pub(super) fn count_segments(directory: &Path) -> Result<u64, ListError> {
+pub(super) fn count_segments(disk: &dyn Disk, directory: &Path) -> Result<u64, ListError> {
     let mut numbers = Vec::new();
-    for entry in fs::read_dir(directory).map_err(ListError::Io)? {
-        let name = entry.map_err(ListError::Io)?.file_name();
+    for name in disk.list(directory).map_err(ListError::Io)? {
         let number =
             name.to_str().and_then(|name| name.strip_prefix(PREFIX)?.strip_suffix(SUFFIX)?.parse().ok());
         numbers.extend(number.filter(|&number| segment_path(directory, number).file_name() == Some(&name)));

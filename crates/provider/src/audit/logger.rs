@@ -1,8 +1,6 @@
 //! The writer of a log: it signs entries as they come and makes a group of them durable at once.
 
-use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -20,7 +18,8 @@ use pqc_iiot_core::time::UnixTime;
 
 use super::error::AuditError;
 use super::files::{ListError, MAX_SEGMENT, count_segments, segment_path};
-use crate::{SecurityProvider, disk};
+use crate::SecurityProvider;
+use crate::disk::{self, Disk, DiskFile, HostDisk, Lock, LockError};
 
 const LOCK_FILE: &str = "writer.lock";
 /// More than this waits in memory only while the disk is full.
@@ -38,12 +37,20 @@ pub struct AuditOptions {
     pub segment_bytes: u64,
     /// Public keys of this identity before its last rotation, under which the tail may be signed.
     pub former_keys: Vec<Vec<u8>>,
+    /// The disk it is on.
+    pub disk: Arc<dyn Disk>,
 }
 
 impl Default for AuditOptions {
-    /// No certificate, no known end, segments of 4 MiB (about 1,000 entries).
+    /// No certificate, no known end, segments of 4 MiB (about 1,000 entries), the host's file system.
     fn default() -> Self {
-        Self { certificate: None, durable: None, segment_bytes: 4 * 1024 * 1024, former_keys: Vec::new() }
+        Self {
+            certificate: None,
+            durable: None,
+            segment_bytes: 4 * 1024 * 1024,
+            former_keys: Vec::new(),
+            disk: Arc::new(HostDisk),
+        }
     }
 }
 
@@ -60,9 +67,10 @@ pub struct Repair {
 
 /// A hash-chained log, each entry signed by the provider's identity (invariant I6).
 pub struct ChainedAuditLogger {
+    disk: Arc<dyn Disk>,
     directory: PathBuf,
-    // Dropping the file releases the lock.
-    _lock: File,
+    // Dropping it releases it.
+    _lock: Lock,
     provider: Arc<dyn SecurityProvider>,
     signer: Fingerprint,
     log_id: PeerId,
@@ -79,7 +87,7 @@ pub struct ChainedAuditLogger {
 struct Segment {
     number: u64,
     /// `None` until the segment's first group is written.
-    file: Option<File>,
+    file: Option<Box<dyn DiskFile>>,
     written: u64,
     /// The next entry starts a new segment.
     full: bool,
@@ -96,16 +104,13 @@ impl ChainedAuditLogger {
         log_id: PeerId,
         options: AuditOptions,
     ) -> Result<Self, AuditError> {
-        match DirBuilder::new().mode(0o700).create(directory) {
-            Ok(()) => disk::sync_parent(directory)?,
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-            Err(error) => return Err(error.into()),
-        }
-        let lock = lock(directory)?;
+        disk::ensure_dir(&*options.disk, directory)?;
+        let lock = lock(&*options.disk, directory)?;
         let identity = provider.identity();
         let signer = signer_fingerprint(identity.set, &identity.signing_key);
         let tail = Tail::open(directory, &*provider, &log_id, &options)?;
         Ok(Self {
+            disk: options.disk,
             directory: directory.into(),
             _lock: lock,
             signer,
@@ -231,11 +236,11 @@ impl ChainedAuditLogger {
                 let _ = file.set_len(*written);
                 return Err(error);
             }
-            return file.sync_data();
+            return file.sync();
         }
         let path = segment_path(&self.directory, *number);
-        disk::write_atomically(&path, &self.pending)?;
-        *file = Some(OpenOptions::new().write(true).open(&path)?);
+        disk::write_atomically(&*self.disk, &path, &self.pending)?;
+        *file = Some(self.disk.open(&path)?);
         Ok(())
     }
 }
@@ -247,15 +252,11 @@ impl Drop for ChainedAuditLogger {
     }
 }
 
-fn lock(directory: &Path) -> Result<File, AuditError> {
-    let mut options = OpenOptions::new();
-    options.write(true).create(true).truncate(false).mode(disk::FILE_MODE);
-    let file = options.open(directory.join(LOCK_FILE))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(AuditError::Locked { directory: directory.into() }),
-        Err(TryLockError::Error(error)) => Err(error.into()),
-    }
+fn lock(disk: &dyn Disk, directory: &Path) -> Result<Lock, AuditError> {
+    disk.lock(&directory.join(LOCK_FILE), "").map_err(|error| match error {
+        LockError::Held(_) => AuditError::Locked { directory: directory.into() },
+        LockError::Io(error) => error.into(),
+    })
 }
 
 /// What the check at start-up found.
@@ -272,7 +273,8 @@ impl Tail {
         log_id: &PeerId,
         options: &AuditOptions,
     ) -> Result<Self, AuditError> {
-        let count = count_segments(directory).map_err(|error| match error {
+        let disk = &*options.disk;
+        let count = count_segments(disk, directory).map_err(|error| match error {
             ListError::Missing(path) => AuditError::MissingSegment { path },
             ListError::Io(error) => error.into(),
         })?;
@@ -293,11 +295,11 @@ impl Tail {
         };
         if count > 1 {
             let path = segment_path(directory, count - 1);
-            let bytes = disk::read_bounded(&path, MAX_SEGMENT)?;
+            let bytes = disk.read(&path, MAX_SEGMENT)?;
             check.verify(&mut verifier, &bytes).map_err(|error| AuditError::Damaged { path, error })?;
         }
         let path = segment_path(directory, count);
-        let bytes = disk::read_bounded(&path, MAX_SEGMENT)?;
+        let bytes = disk.read(&path, MAX_SEGMENT)?;
         let length = match check.verify(&mut verifier, &bytes) {
             Ok(length) => length,
             Err(error) if error.offset > 0 && error.seq > durable_seq && options.durable.is_some() => {
@@ -312,13 +314,15 @@ impl Tail {
         if check.replaced {
             return Err(AuditError::Replaced { seq: durable_seq });
         }
-        let file = OpenOptions::new().write(true).open(&path)?;
+        let mut file = disk.open(&path)?;
         let cut = bytes.len() - length;
         let repair = (cut > 0).then_some(Repair { segment: count, offset: length as u64, bytes: cut as u64 });
         if repair.is_some() {
             file.set_len(length as u64)?;
-            file.sync_all()?;
         }
+        // A process that died may have left entries, or a segment's name, in the system's memory alone.
+        file.sync()?;
+        disk.sync_dir(directory)?;
         let written = length as u64;
         let full = !check.current || written >= options.segment_bytes;
         Ok(Self { segment: Segment { number: count, file: Some(file), written, full }, head, repair })

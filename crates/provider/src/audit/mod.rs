@@ -7,4 +7,4 @@ mod verify;
 
 pub use self::error::{AuditError, VerifyError};
 pub use self::logger::{AuditOptions, ChainedAuditLogger, Repair};
-pub use self::verify::{VerifyOptions, VerifyReport, export_json_lines, verify_dir};
+pub use self::verify::{VerifyOptions, VerifyReport, export_json_lines, verify_dir, verify_dir_on};

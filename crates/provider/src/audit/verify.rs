@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use super::error::VerifyError;
 use super::files::{ListError, MAX_SEGMENT, count_segments, segment_path};
-use crate::disk;
+use crate::disk::{Disk, HostDisk};
 
 /// What a verifier asks beyond an intact chain.
 #[derive(Debug, Clone, Copy, Default)]
@@ -45,7 +45,17 @@ pub fn verify_dir(
     trusted: impl Fn(Option<&[u8]>, &[u8]) -> bool,
     options: VerifyOptions,
 ) -> Result<VerifyReport, VerifyError> {
-    walk(directory, &trusted, options, &mut |_, _, _| Ok(()))
+    verify_dir_on(&HostDisk, directory, trusted, options)
+}
+
+/// As [`verify_dir`], on another disk.
+pub fn verify_dir_on(
+    disk: &dyn Disk,
+    directory: &Path,
+    trusted: impl Fn(Option<&[u8]>, &[u8]) -> bool,
+    options: VerifyOptions,
+) -> Result<VerifyReport, VerifyError> {
+    walk(disk, directory, &trusted, options, &mut |_, _, _| Ok(()))
 }
 
 /// As [`verify_dir`], writing each verified entry as a line of JSON. After an error, the lines before the first bad
@@ -72,7 +82,7 @@ pub fn export_json_lines(
         serde_json::to_writer(&mut *out, &line)?;
         out.write_all(b"\n")
     };
-    let report = walk(directory, &trusted, options, &mut write)?;
+    let report = walk(&HostDisk, directory, &trusted, options, &mut write)?;
     out.flush().map_err(|source| VerifyError::Io { path: directory.into(), source })?;
     Ok(report)
 }
@@ -95,13 +105,14 @@ type Trusted<'a> = &'a dyn Fn(Option<&[u8]>, &[u8]) -> bool;
 type Visit<'a> = &'a mut dyn FnMut(&SegmentHeader, &AuditEntry, Digest) -> io::Result<()>;
 
 fn walk(
+    disk: &dyn Disk,
     directory: &Path,
     trusted: Trusted<'_>,
     options: VerifyOptions,
     visit: Visit<'_>,
 ) -> Result<VerifyReport, VerifyError> {
     let io = |source| VerifyError::Io { path: directory.into(), source };
-    let count = count_segments(directory).map_err(|error| match error {
+    let count = count_segments(disk, directory).map_err(|error| match error {
         ListError::Missing(path) => VerifyError::MissingSegment { path },
         ListError::Io(source) => io(source),
     })?;
@@ -113,8 +124,8 @@ fn walk(
     let mut output = Ok(());
     for number in 1..=count {
         let path = segment_path(directory, number);
-        let bytes = disk::read_bounded(&path, MAX_SEGMENT)
-            .map_err(|source| VerifyError::Io { path: path.clone(), source })?;
+        let bytes =
+            disk.read(&path, MAX_SEGMENT).map_err(|source| VerifyError::Io { path: path.clone(), source })?;
         let mut judge = |header: &SegmentHeader| trusted(header.certificate.as_deref(), &header.public_key);
         let mut each = |header: &SegmentHeader, entry: &AuditEntry, hash: Digest| {
             replaced |= options.head.is_some_and(|head| head.seq == entry.seq && head.hash != hash);

@@ -23,7 +23,7 @@ use thiserror::Error;
 pub use self::key_file::KeyFileError;
 pub use self::unlock::{Argon2Cost, UNLOCK_KEY_LEN, Unlock, UnlockError};
 use crate::datadir::{DataDir, DataFile};
-use crate::disk;
+use crate::disk::{self, Disk};
 use crate::provider::{AnchorError, Capabilities, CommitRecord, PublicIdentity, SealError, SecurityProvider};
 use crate::random::{NoRandomness, SystemRandom};
 use crate::seal::{SealKey, derive};
@@ -93,6 +93,18 @@ pub enum SoftwareError {
     Backend,
 }
 
+/// Where an identity is at rest.
+struct KeyFile {
+    disk: Arc<dyn Disk>,
+    path: PathBuf,
+}
+
+impl KeyFile {
+    fn new(directory: &DataDir, path: PathBuf) -> Self {
+        Self { disk: Arc::clone(directory.disk()), path }
+    }
+}
+
 /// An identity whose keys this process holds.
 pub struct SoftwareProvider {
     backend: Backend,
@@ -103,7 +115,7 @@ pub struct SoftwareProvider {
     root: Secret<32>,
     seal: SealKey,
     random: Mutex<Box<dyn RandomSource + Send>>,
-    key_file: Option<PathBuf>,
+    key_file: Option<KeyFile>,
 }
 
 impl SoftwareProvider {
@@ -138,8 +150,10 @@ impl SoftwareProvider {
     ) -> Result<Self, SoftwareError> {
         let path = directory.file(DataFile::Identity);
         let io = |source| SoftwareError::Io { path: path.clone(), source };
-        if path.try_exists().map_err(io)? {
-            return Err(SoftwareError::Exists { path });
+        match directory.disk().read(&path, 0) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) if error.kind() != io::ErrorKind::FileTooLarge => return Err(io(error)),
+            _ => return Err(SoftwareError::Exists { path }),
         }
         if matches!(unlock, Unlock::Passphrase(passphrase) if passphrase.expose().is_empty()) {
             return Err(SoftwareError::EmptyPassphrase);
@@ -148,14 +162,19 @@ impl SoftwareProvider {
         let seeds = Seeds::generate(set, kem, &mut random);
         let file = key_file::encode(&seeds, unlock, cost, &mut random).ok_or(SoftwareError::Backend)?;
         // The directory's lock keeps any other writer from creating one in between.
-        disk::write_atomically(&path, &file).map_err(io)?;
-        Self::from_seeds(pqc_iiot_core::crypto::default_backend(), seeds, Box::new(random), Some(path))
+        disk::write_atomically(&**directory.disk(), &path, &file).map_err(io)?;
+        Self::from_seeds(
+            pqc_iiot_core::crypto::default_backend(),
+            seeds,
+            Box::new(random),
+            Some(KeyFile::new(directory, path)),
+        )
     }
 
     /// Opens the identity in `directory`.
     pub fn open(directory: &DataDir, unlock: &Unlock) -> Result<Self, SoftwareError> {
         let path = directory.file(DataFile::Identity);
-        let file = match disk::read_bounded(&path, key_file::MAX_KEY_FILE) {
+        let file = match directory.disk().read(&path, key_file::MAX_KEY_FILE) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 return Err(SoftwareError::Missing { path });
@@ -168,14 +187,19 @@ impl SoftwareProvider {
         let seeds = key_file::decode(&file, unlock)
             .map_err(|source| SoftwareError::KeyFile { path: path.clone(), source })?;
         let random = Box::new(SystemRandom::new()?);
-        Self::from_seeds(pqc_iiot_core::crypto::default_backend(), seeds, random, Some(path))
+        Self::from_seeds(
+            pqc_iiot_core::crypto::default_backend(),
+            seeds,
+            random,
+            Some(KeyFile::new(directory, path)),
+        )
     }
 
     fn from_seeds(
         backend: Backend,
         seeds: Seeds,
         random: Box<dyn RandomSource + Send>,
-        key_file: Option<PathBuf>,
+        key_file: Option<KeyFile>,
     ) -> Result<Self, SoftwareError> {
         let signing = SigningKey::from_seeds(backend, seeds.set, &seeds.signing);
         let signing = signing.map_err(|_| SoftwareError::Backend)?;
@@ -272,8 +296,8 @@ impl SoftwareProvider {
 
     /// Reads the key file back: sealed, and holding no window of the sealing root in the clear.
     fn sealed_at_rest(&self) -> bool {
-        let Some(path) = &self.key_file else { return false };
-        let Ok(content) = disk::read_bounded(path, key_file::MAX_KEY_FILE) else { return false };
+        let Some(KeyFile { disk, path }) = &self.key_file else { return false };
+        let Ok(content) = disk.read(path, key_file::MAX_KEY_FILE) else { return false };
         key_file::is_sealed(&content) && !contains(&content, self.root.expose())
     }
 }

@@ -9,7 +9,8 @@ use pqc_iiot_core::crypto::secret::{Secret, SecretBytes};
 use thiserror::Error;
 use zeroize::Zeroize;
 
-use crate::{disk, seal};
+use crate::disk::{Disk, HostDisk};
+use crate::seal;
 
 /// Length of an unlock key file, in bytes.
 pub const UNLOCK_KEY_LEN: usize = 32;
@@ -65,7 +66,7 @@ impl Unlock {
         if mode & 0o037 != 0 {
             return Err(UnlockError::Permissions { path: path.into(), mode });
         }
-        let mut content = match disk::read_bounded(path, UNLOCK_KEY_LEN as u64) {
+        let mut content = match HostDisk.read(path, UNLOCK_KEY_LEN as u64) {
             Ok(content) => content,
             Err(error) if error.kind() == io::ErrorKind::FileTooLarge => {
                 return Err(UnlockError::Length { path: path.into() });

@@ -15,7 +15,7 @@ use pqc_iiot_core::store::{Change, Row};
 pub use self::error::{Damage, RowName, StoreError};
 pub use self::memory::MemoryStore;
 pub use self::sqlite::SqliteStore;
-pub use self::writer::{Batch, Completion, SubmitError, Writer, WriterError};
+pub use self::writer::{Batch, Completion, SubmitError, Writer, WriterError, note_audit_end};
 
 /// The longest row key, in bytes. What can be saved can be loaded: the same limits hold both ways.
 pub const MAX_KEY: usize = 256;

@@ -16,9 +16,10 @@ use rusqlite::{
 use super::error::{Damage, RowName, StoreError};
 use super::integrity::{Head, SumKey, Summary, row_context, table};
 use super::{Store, check_limits};
+use crate::SecurityProvider;
+use crate::disk::{self, HostDisk};
 use crate::random::SystemRandom;
 use crate::seal::{SealKey, derive};
-use crate::{SecurityProvider, disk};
 
 /// The format that this release writes, SQLite's `user_version`.
 const FORMAT: u32 = 1;
@@ -70,7 +71,7 @@ impl SqliteStore {
         };
         build().map_err(|error| classify(&draft, &error))?;
         connection.close().map_err(|(_, error)| classify(&draft, &error))?;
-        fs::rename(&draft, path).and_then(|()| disk::sync_parent(path)).map_err(io_error)?;
+        fs::rename(&draft, path).and_then(|()| disk::sync_parent(&HostDisk, path)).map_err(io_error)?;
         Self::open(path, provider)
     }
 

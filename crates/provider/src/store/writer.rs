@@ -155,6 +155,17 @@ impl Drop for Writer {
     }
 }
 
+/// Tells the store where a log ends that was just opened, before anything is appended: only of what comes later can a
+/// garbled tail be told from tampering, and cut.
+pub fn note_audit_end(store: &mut dyn Store, audit: &mut ChainedAuditLogger) -> Result<(), WriterError> {
+    let head = audit.sync()?;
+    if store.audit_head() == Some(head) {
+        return Ok(());
+    }
+    store.note_audit_head(head);
+    Ok(store.commit(&[])?)
+}
+
 struct Worker {
     store: Box<dyn Store>,
     audit: Option<ChainedAuditLogger>,
@@ -165,6 +176,10 @@ struct Worker {
 
 impl Worker {
     fn run(mut self) -> Result<(), WriterError> {
+        if let Err(error) = self.retry(Self::note_audit_end) {
+            (self.completed)(Completion::Failed(error.clone()));
+            return Err(error);
+        }
         while let Ok(first) = self.batches.recv() {
             let group = self.gather(first);
             if let Err(error) = self.write(group) {
@@ -206,6 +221,11 @@ impl Worker {
             audit.append(time, event)?;
         }
         Ok(())
+    }
+
+    fn note_audit_end(&mut self) -> Result<(), WriterError> {
+        let Some(audit) = &mut self.audit else { return Ok(()) };
+        note_audit_end(&mut *self.store, audit)
     }
 
     fn sync_audit(&mut self) -> Result<(), WriterError> {

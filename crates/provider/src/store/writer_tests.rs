@@ -169,9 +169,11 @@ fn audit_entries_are_on_disk_before_the_change_is_visible() {
         |options| ChainedAuditLogger::new_signed(&directory, provider.clone(), log_id.clone(), options);
     let entries = || verify_dir(&directory, |_, _| true, VerifyOptions::default()).unwrap().entries;
 
-    let shared = Shared::default();
+    let mut shared = Shared::default();
+    let mut log = open(AuditOptions::default()).unwrap();
+    note_audit_end(&mut shared, &mut log).unwrap();
     shared.fail(StoreError::DiskFull);
-    let (writer, completions) = spawn(shared.clone(), Some(open(AuditOptions::default()).unwrap()));
+    let (writer, completions) = spawn(shared.clone(), Some(log));
     writer.submit(1, UnixTime(7), put(1), vec![event(), event()]).unwrap();
     assert!(matches!(completions.recv(), Ok(Completion::Waiting(_))));
     assert_eq!((entries(), shared.rows()), (2, 0));
