@@ -23,6 +23,7 @@ fn help_teaches_every_command() {
         "device show",
         "pub",
         "sub",
+        "proxy",
         "audit verify",
         "audit export",
         "status",

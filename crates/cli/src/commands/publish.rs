@@ -15,17 +15,17 @@ use pqc_iiot_mqtt::client::{ClientEvent, Delivery, Events, PublishError, SecureM
 use serde::Serialize;
 use tokio::sync::{mpsc, watch};
 
-use super::Context;
 use super::client::{self, Client};
+use super::{Context, local, publish_local};
 use crate::args::PubArgs;
 use crate::error::{CliError, ErrorKind, Result};
 use crate::files;
 use crate::output::Report;
 
 /// Messages sealed and not yet taken by the broker.
-const WINDOW: usize = 32;
+pub(super) const WINDOW: usize = 32;
 /// Lines read ahead.
-const READ_AHEAD: usize = 64;
+pub(super) const READ_AHEAD: usize = 64;
 /// How long to look for the cause of a failure.
 const CAUSE_PATIENCE: Duration = Duration::from_millis(200);
 /// When to say that the peer's keys are waited for.
@@ -34,10 +34,10 @@ const HINT_AFTER: Duration = Duration::from_secs(2);
 const SESSION_EXPIRY_SECS: u32 = 300;
 
 #[derive(Serialize)]
-struct Sent {
-    sent: u64,
-    peer: String,
-    topic: String,
+pub(super) struct Sent {
+    pub(super) sent: u64,
+    pub(super) peer: String,
+    pub(super) topic: String,
 }
 
 impl Report for Sent {
@@ -55,6 +55,9 @@ pub(super) fn run(args: &PubArgs, context: &Context) -> Result<()> {
         ));
     }
     let source = Source::open(args)?;
+    if let Some(proxy) = local::find(&args.client, context)? {
+        return publish_local::run(proxy, source, args, context);
+    }
     let prepared = client::prepare(&args.client, context, ".pub", |options| {
         options.session_expiry_secs = SESSION_EXPIRY_SECS;
     })?;
@@ -79,7 +82,7 @@ pub(super) fn run(args: &PubArgs, context: &Context) -> Result<()> {
 }
 
 /// Where messages come from, opened before anything is connected.
-enum Source {
+pub(super) enum Source {
     One(Vec<u8>),
     Lines { input: Box<dyn Read + Send>, bytes: Option<u64> },
 }
@@ -285,14 +288,14 @@ fn progress_bar(bytes: u64) -> ProgressBar {
     }
 }
 
-struct Line {
-    content: Vec<u8>,
+pub(super) struct Line {
+    pub(super) content: Vec<u8>,
     /// With its line break.
     bytes: u64,
 }
 
 /// Reads lines in bounded memory and hands them over until nobody wants more.
-fn read_lines(input: Box<dyn Read + Send>, lines: &mpsc::Sender<Result<Line>>) {
+pub(super) fn read_lines(input: Box<dyn Read + Send>, lines: &mpsc::Sender<Result<Line>>) {
     let limit = Limits::default().message as u64 + 2;
     let mut reader = BufReader::new(input);
     loop {

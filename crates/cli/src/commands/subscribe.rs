@@ -10,15 +10,15 @@ use pqc_iiot_mqtt::client::{ClientEvent, Events};
 use serde::Serialize;
 use tokio::time::Instant;
 
-use super::Context;
 use super::certificate::hex;
 use super::client::{self, Client};
+use super::{Context, local, subscribe_local};
 use crate::args::SubArgs;
 use crate::error::{CliError, ErrorKind, Result};
 use crate::output::{Report, harmless};
 
 /// When to say which peers have not been heard of.
-const HINT_AFTER: Duration = Duration::from_secs(10);
+pub(super) const HINT_AFTER: Duration = Duration::from_secs(10);
 
 /// One message for programs.
 #[derive(Serialize)]
@@ -43,6 +43,9 @@ impl Report for Received<'_> {
 }
 
 pub(super) fn run(args: &SubArgs, context: &Context) -> Result<()> {
+    if let Some(proxy) = local::find(&args.client, context)? {
+        return subscribe_local::run(proxy, args, context);
+    }
     let prepared = client::prepare(&args.client, context, "", |options| {
         options.clean_start = !args.keep_session;
     })?;
@@ -78,7 +81,7 @@ async fn receive(client: &mut Client, args: &SubArgs, context: &Context) -> Resu
         context.output.note(format_args!("listening on {} as {}", filters.join(" "), handle.peer_id()));
         Ok(())
     };
-    let mut inbox = Inbox { args, context, received: 0, unheard: args.from.iter().cloned().collect() };
+    let mut inbox = Inbox::new(args, context);
     let mut hint = std::pin::pin!(tokio::time::sleep(HINT_AFTER));
     let mut hinted = false;
     let mut subscribing = std::pin::pin!(subscribing);
@@ -134,7 +137,8 @@ async fn next(events: &mut Events, deadline: Option<Instant>) -> Next {
     event.map_or(Next::End, Next::Event)
 }
 
-struct Inbox<'a> {
+/// What has come so far.
+pub(super) struct Inbox<'a> {
     args: &'a SubArgs,
     context: &'a Context,
     received: u64,
@@ -142,7 +146,12 @@ struct Inbox<'a> {
     unheard: BTreeSet<PeerId>,
 }
 
-impl Inbox<'_> {
+impl<'a> Inbox<'a> {
+    /// Nothing yet.
+    pub(super) fn new(args: &'a SubArgs, context: &'a Context) -> Self {
+        Self { args, context, received: 0, unheard: args.from.iter().cloned().collect() }
+    }
+
     /// Handles one event; true once enough messages came.
     fn take(&mut self, event: ClientEvent) -> Result<bool> {
         client::fatal(&event)?;
@@ -174,7 +183,7 @@ impl Inbox<'_> {
     }
 
     /// A misspelt peer would otherwise look like a silent one.
-    fn hint(&self) {
+    pub(super) fn hint(&self) {
         for peer in &self.unheard {
             self.context.output.note(format_args!(
                 "nothing accepted from {peer} yet: it must announce itself on this broker (check the spelling, and --refusals)"
@@ -182,7 +191,8 @@ impl Inbox<'_> {
         }
     }
 
-    fn message(&mut self, message: &Message) -> Result<bool> {
+    /// Prints a message; true once enough came.
+    pub(super) fn message(&mut self, message: &Message) -> Result<bool> {
         // A kept session may still hold an earlier command's subscriptions.
         if !self.args.topics.iter().any(|filter| filter.matches(&message.topic)) {
             return Ok(false);
@@ -224,7 +234,7 @@ impl Inbox<'_> {
     }
 
     /// Nothing came for as long as `--timeout` says.
-    fn silence(&self) -> Result<()> {
+    pub(super) fn silence(&self) -> Result<()> {
         match self.args.count {
             Some(count) => Err(CliError::new(
                 ErrorKind::Failed,
