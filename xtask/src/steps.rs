@@ -52,7 +52,9 @@ impl Step {
             Self::NoStd => &[Tool::Binutils],
             Self::Doc | Self::Doctest => &[],
             Self::Deny => &[Tool::CargoDeny],
-            Self::Test => &[Tool::CargoNextest, Tool::Mosquitto, Tool::MosquittoClients],
+            Self::Test => {
+                &[Tool::CargoNextest, Tool::Mosquitto, Tool::MosquittoClients, Tool::Python, Tool::Paho]
+            }
         }
     }
 

@@ -1,6 +1,6 @@
 //! What the steps need beside cargo itself: found, installed on request, or named as missing.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::Workspace;
@@ -17,6 +17,10 @@ pub(crate) enum Tool {
     CargoNextest,
     Mosquitto,
     MosquittoClients,
+    /// Python with the module that makes virtual environments.
+    Python,
+    /// The Eclipse Foundation's MQTT client for Python, in a virtual environment of our own.
+    Paho,
 }
 
 /// How a tool comes onto a machine.
@@ -25,6 +29,8 @@ enum Source {
     /// A crate and its version.
     Crate(&'static str),
     Debian(&'static str),
+    /// A package of the Python Package Index and its version.
+    Python(&'static str),
 }
 
 impl Tool {
@@ -37,6 +43,8 @@ impl Tool {
             Self::CargoNextest => Source::Crate("cargo-nextest@0.9.151"),
             Self::Mosquitto => Source::Debian("mosquitto"),
             Self::MosquittoClients => Source::Debian("mosquitto-clients"),
+            Self::Python => Source::Debian("python3-venv"),
+            Self::Paho => Source::Python("paho-mqtt==2.1.0"),
         }
     }
 
@@ -51,14 +59,25 @@ impl Tool {
             Self::CargoNextest => cargo_has("nextest --version"),
             Self::Mosquitto => on_path("mosquitto"),
             Self::MosquittoClients => on_path("mosquitto_pub") && on_path("mosquitto_sub"),
+            Self::Python => {
+                on_path("python3") && succeeds(command("python3", "-c").arg("import venv, ensurepip"))
+            }
+            Self::Paho => {
+                succeeds(command(environment(workspace).join("bin/python"), "-c").arg("import paho.mqtt"))
+            }
         }
     }
 
-    fn install_command(self) -> String {
+    fn install_command(self, workspace: &Workspace) -> String {
         match self.source() {
             Source::Component(name) => format!("rustup component add {name}"),
             Source::Crate(name) => format!("cargo install {}", install_arguments(name)),
             Source::Debian(name) => format!("apt-get install {name}"),
+            Source::Python(name) => {
+                let environment = environment(workspace);
+                let environment = environment.display();
+                format!("python3 -m venv '{environment}' && '{environment}/bin/pip' install {name}")
+            }
         }
     }
 }
@@ -75,7 +94,8 @@ pub(crate) fn provide(workspace: &Workspace, steps: &[Step], install: bool) -> R
         println!("<== tools ok");
         return Ok(());
     }
-    let list: String = missing.iter().map(|tool| format!("\n  {}", tool.install_command())).collect();
+    let list: String =
+        missing.iter().map(|tool| format!("\n  {}", tool.install_command(workspace))).collect();
     let hint = if install { "" } else { "\nor let `cargo xtask test --install` do it" };
     Err(format!("this machine lacks what the tests need; install it with{list}{hint}"))
 }
@@ -92,21 +112,35 @@ fn missing(workspace: &Workspace, steps: &[Step]) -> Vec<Tool> {
 
 fn install_all(workspace: &Workspace, missing: &[Tool]) -> Result<(), String> {
     let mut packages = Vec::new();
+    let mut modules = Vec::new();
     for tool in missing {
         match tool.source() {
             Source::Debian(name) => packages.push(name),
             Source::Component(name) => run(&mut command("rustup", &format!("component add {name}")))?,
             Source::Crate(name) => run(&mut cargo_install(workspace, name))?,
+            Source::Python(name) => modules.push(name),
         }
     }
-    if packages.is_empty() {
-        return Ok(());
+    if !packages.is_empty() {
+        install_packages(&packages)?;
     }
-    install_packages(&packages)?;
     if packages.contains(&"mosquitto") {
         stop_packaged_broker();
     }
+    // Last: it needs Python, which may be one of the packages.
+    if !modules.is_empty() {
+        let environment = environment(workspace);
+        run(command("python3", "-m venv").arg(&environment))?;
+        run(
+            command(environment.join("bin/pip"), "install --quiet --disable-pip-version-check").args(modules)
+        )?;
+    }
     Ok(())
+}
+
+/// Where Python's modules are; the tests look for it beside what cargo built.
+fn environment(workspace: &Workspace) -> PathBuf {
+    workspace.target.join("tools/python")
 }
 
 /// Unoptimised and without optional features: these tools mostly wait for other programs.

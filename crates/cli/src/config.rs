@@ -1,11 +1,15 @@
 //! The TOML configuration file: defaults that flags override. It names the files of secrets, never holds one.
 
 use std::fs;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use pqc_iiot_core::ids::PeerId;
+use pqc_iiot_core::topic::TopicFilter;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{CliError, ErrorKind, Result};
+use crate::proxy::Route;
 
 /// Larger files are none of ours.
 const MAX_FILE: u64 = 64 * 1024;
@@ -18,6 +22,7 @@ pub(crate) struct Config {
     pub(crate) device: Directory,
     pub(crate) broker: Broker,
     pub(crate) topics: Topics,
+    pub(crate) proxy: Proxy,
 }
 
 /// A data directory and what unlocks it.
@@ -50,6 +55,83 @@ pub(crate) struct Broker {
 #[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
 pub(crate) struct Topics {
     pub(crate) prefix: Option<String>,
+}
+
+/// Local clients and their routes.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
+pub(crate) struct Proxy {
+    pub(crate) listen: Option<SocketAddr>,
+    pub(crate) socket: Option<PathBuf>,
+    pub(crate) username: Option<String>,
+    pub(crate) password_file: Option<PathBuf>,
+    pub(crate) from: Vec<String>,
+    pub(crate) subscribe: Vec<String>,
+    pub(crate) route: Vec<ProxyRoute>,
+}
+
+/// One `[[proxy.route]]`.
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(crate) struct ProxyRoute {
+    pub(crate) filter: String,
+    pub(crate) peer: OneOrMore,
+}
+
+/// `peer = "gateway"` or `peer = ["gateway", "cloud"]`.
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+#[serde(untagged)]
+pub(crate) enum OneOrMore {
+    One(String),
+    More(Vec<String>),
+}
+
+impl Proxy {
+    /// The table of routes.
+    pub(crate) fn routes(&self) -> Result<Vec<Route>, String> {
+        let route = |route: &ProxyRoute| {
+            let peers = match &route.peer {
+                OneOrMore::One(peer) => std::slice::from_ref(peer),
+                OneOrMore::More(peers) => peers,
+            };
+            if peers.is_empty() {
+                return Err(format!("the route of {} names no peer", route.filter));
+            }
+            let wrong = |what: &str, why: &dyn std::fmt::Display| format!("a route's {what}: {why}");
+            let peers = peers.iter().map(|peer| PeerId::new(peer)).collect::<Result<_, _>>();
+            Ok(Route {
+                filter: TopicFilter::new(&route.filter).map_err(|error| wrong(&route.filter, &error))?,
+                peers: peers.map_err(|error| wrong("peer", &error))?,
+            })
+        };
+        self.route.iter().map(route).collect()
+    }
+
+    /// The peers that are heard.
+    pub(crate) fn peers(&self) -> Result<Vec<PeerId>, String> {
+        let peer = |peer: &String| PeerId::new(peer).map_err(|error| format!("`from`: {error}"));
+        self.from.iter().map(peer).collect()
+    }
+
+    /// The filters that are always subscribed to.
+    pub(crate) fn filters(&self) -> Result<Vec<TopicFilter>, String> {
+        let filter = |text: &String| TopicFilter::new(text).map_err(|error| format!("`subscribe`: {error}"));
+        self.subscribe.iter().map(filter).collect()
+    }
+
+    fn check(&self) -> Result<(), (String, String)> {
+        let correct = |why| (why, "correct [proxy]".to_owned());
+        self.routes().map_err(correct)?;
+        self.peers().map_err(correct)?;
+        self.filters().map_err(correct)?;
+        if self.username.is_some() != self.password_file.is_some() {
+            return Err((
+                "username and password-file go together".into(),
+                "give both in [proxy], or neither".into(),
+            ));
+        }
+        Ok(())
+    }
 }
 
 impl Config {
@@ -125,7 +207,7 @@ impl Config {
                 "give both in [broker], or neither".into(),
             ));
         }
-        Ok(())
+        self.proxy.check()
     }
 
     /// Every file that is named, for `config check`.
@@ -138,6 +220,7 @@ impl Config {
             ("broker.tls-certificate", &self.broker.tls_certificate),
             ("broker.tls-key", &self.broker.tls_key),
             ("broker.password-file", &self.broker.password_file),
+            ("proxy.password-file", &self.proxy.password_file),
         ];
         let single = single.into_iter().filter_map(|(name, path)| Some((name, path.as_deref()?)));
         single.chain(self.broker.tls_ca.iter().map(|path| ("broker.tls-ca", path.as_path()))).collect()
@@ -183,6 +266,15 @@ mod tests {
             password-file = "pw"
             [topics]
             prefix = "plant/pqc"
+            [proxy]
+            listen = "127.0.0.1:1884"
+            subscribe = ["commands/#"]
+            [[proxy.route]]
+            filter = "plant/+/temp"
+            peer = "gateway"
+            [[proxy.route]]
+            filter = "plant/#"
+            peer = ["gateway", "cloud"]
             "#,
         )
         .unwrap();
@@ -190,6 +282,8 @@ mod tests {
         assert_eq!(config.broker.mqtt.as_deref(), Some("3.1.1"));
         assert_eq!(config.topics.prefix.as_deref(), Some("plant/pqc"));
         assert_eq!(config.files().len(), 3);
+        let routes = config.proxy.routes().unwrap();
+        assert_eq!(routes[1], "plant/#=gateway,cloud".parse().unwrap());
     }
 
     #[test]
@@ -218,6 +312,11 @@ mod tests {
             ("[broker]\ntls-key = 'k'", "tls-certificate"),
             ("[device]\nkey-file = 'a'\npassphrase-file = 'b'", "both"),
             ("[device", "TOML"),
+            ("[[proxy.route]]\nfilter = 'a/#/b'\npeer = 'x'", "wildcard"),
+            ("[[proxy.route]]\nfilter = 'a'\npeer = []", "no peer"),
+            ("[[proxy.route]]\nfilter = 'a'\npeer = 'x/y'", "peer"),
+            ("[proxy]\nlisten = 'everywhere'", "socket address"),
+            ("[proxy]\nusername = 'x'", "password-file"),
         ] {
             let (why, _) = Config::parse(text).unwrap_err();
             assert!(why.contains(expected), "{text}: {why}");

@@ -9,6 +9,7 @@ mod error;
 mod files;
 mod keeper;
 mod output;
+mod proxy;
 mod time;
 mod unlock;
 

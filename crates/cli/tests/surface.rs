@@ -25,6 +25,7 @@ fn help_teaches_every_command() {
         "ca recover",
         "pub",
         "sub",
+        "proxy",
         "audit verify",
         "audit export",
         "status",

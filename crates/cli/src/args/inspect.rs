@@ -116,6 +116,15 @@ A complete file:
   [topics]
   prefix = \"pqc\"
 
+  [proxy]                                     # for `pqc-iiot proxy`
+  listen = \"127.0.0.1:1884\"
+  from = [\"control-room\"]
+  subscribe = [\"setpoints/#\"]
+
+  [[proxy.route]]
+  filter = \"plant/#\"
+  peer = \"gateway\"
+
 Secrets stand in files of their own, or are systemd credentials named pqc-iiot.key, pqc-iiot.passphrase and \
 pqc-iiot.mqtt-password; a secret in the file itself is refused.")]
     Check {

@@ -19,7 +19,7 @@ Examples:
   pqc-iiot pub --dir press-7 --broker mqtt://localhost --to gateway -t plant/rows -l -f rows.csv
 
 Every message is on disk before it counts as sent, and is sent again until the peer has confirmed it, by whatever command \
-runs next with this identity. The peer must be online, or have been, so that its keys are known: its announcement and \
+runs next with this identity. While `pqc-iiot proxy` runs on the same directory, goes through it. The peer must be online, or have been, so that its keys are known: its announcement and \
 prekeys are retained on the broker."
 )]
 pub(crate) struct PubArgs {
@@ -63,7 +63,7 @@ Examples:
   pqc-iiot sub --dir gateway --broker mqtt://localhost --from press-7 -t 'plant/+/temp' -C 10 --json
 
 Prints only what a named peer signed, sealed to this identity, for its topic, once. Everything else is refused, counted and \
-recorded in the audit log. Ends with Ctrl-C.")]
+recorded in the audit log. Ends with Ctrl-C. While `pqc-iiot proxy` runs on the same directory, goes through it.")]
 pub(crate) struct SubArgs {
     /// A peer to trust messages from, once its announcement verifies; repeatable
     #[arg(long, value_name = "PEER", required = true, value_parser = PeerId::new)]
@@ -99,7 +99,7 @@ pub(crate) struct SubArgs {
 #[derive(Debug, Args)]
 pub(crate) struct ClientArgs {
     /// The identity's data directory
-    #[arg(long, value_name = "DIR", env = "PQC_IIOT_DIR")]
+    #[arg(long, visible_alias = "data-dir", value_name = "DIR", env = "PQC_IIOT_DIR")]
     pub(crate) dir: Option<PathBuf>,
     /// The broker: mqtt://HOST[:PORT], or mqtts:// with TLS 1.3
     #[arg(long, value_name = "URL", env = "PQC_IIOT_BROKER", value_parser = broker_url)]

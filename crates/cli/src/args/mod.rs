@@ -7,6 +7,7 @@ mod demo;
 mod device;
 mod inspect;
 mod message;
+mod proxy;
 
 use std::path::PathBuf;
 
@@ -21,6 +22,7 @@ pub(crate) use demo::DemoArgs;
 pub(crate) use device::{DeviceCommand, InstallArgs, KeygenArgs, ReleaseHoldArgs, RequestArgs, ShowArgs};
 pub(crate) use inspect::{AuditCommand, ConfigCommand, DoctorArgs, ExportArgs, StatusArgs, VerifyArgs};
 pub(crate) use message::{ClientArgs, PubArgs, SubArgs};
+pub(crate) use proxy::ProxyArgs;
 
 const AFTER_HELP: &str = "\
 Two devices of your own, from nothing:
@@ -92,6 +94,8 @@ pub(crate) enum Command {
     Pub(PubArgs),
     /// Receive sealed messages from peers
     Sub(SubArgs),
+    /// Let any MQTT client of this machine send and receive sealed messages
+    Proxy(ProxyArgs),
     /// Verify or export a signed audit log
     #[command(subcommand)]
     Audit(AuditCommand),

@@ -152,7 +152,7 @@ impl Client {
 }
 
 /// What ends a client whatever it was doing.
-pub(super) fn fatal(event: &ClientEvent) -> Result<()> {
+pub(crate) fn fatal(event: &ClientEvent) -> Result<()> {
     match event {
         ClientEvent::StoreFailed { reason } => {
             Err(CliError::new(ErrorKind::Failed, "state could not be written, so the client stopped")
@@ -183,7 +183,7 @@ pub(super) fn lost(peer: &PeerId, reason: PeerLoss) -> CliError {
 }
 
 /// Why it can no longer be trusted.
-pub(super) fn loss(reason: PeerLoss) -> &'static str {
+pub(crate) fn loss(reason: PeerLoss) -> &'static str {
     match reason {
         PeerLoss::Revoked => "its keys are revoked",
         PeerLoss::IssuerDropped => "the issuer of its certificate is no longer appointed",
@@ -193,13 +193,24 @@ pub(super) fn loss(reason: PeerLoss) -> &'static str {
 
 /// Ctrl-C or SIGTERM.
 pub(super) async fn interrupted() {
+    interruption().await;
+}
+
+/// The same, listening from this call on.
+pub(super) fn interruption() -> impl Future<Output = ()> {
     use tokio::signal::unix::{SignalKind, signal};
-    let Ok(mut terminate) = signal(SignalKind::terminate()) else {
-        let _ = tokio::signal::ctrl_c().await;
-        return;
-    };
-    tokio::select! {
-        _ = tokio::signal::ctrl_c() => {}
-        _ = terminate.recv() => {}
+    let signals = [SignalKind::interrupt(), SignalKind::terminate()].map(signal);
+    async move {
+        let [interrupt, terminate] = signals.map(|signal| async move {
+            match signal {
+                Ok(mut signal) => drop(signal.recv().await),
+                // Then it ends the process as it always did.
+                Err(_) => std::future::pending().await,
+            }
+        });
+        tokio::select! {
+            () = interrupt => {}
+            () = terminate => {}
+        }
     }
 }

@@ -4,7 +4,7 @@ mod audit;
 mod bench;
 mod ca;
 mod certificate;
-mod client;
+pub(crate) mod client;
 mod completions;
 mod config;
 mod control;
@@ -12,9 +12,13 @@ mod demo;
 mod device;
 mod doctor;
 mod identity;
+mod local;
+mod proxy;
 mod publish;
+mod publish_local;
 mod status;
 mod subscribe;
+mod subscribe_local;
 mod trust;
 
 use std::path::PathBuf;
@@ -41,6 +45,7 @@ pub(crate) fn run(command: Command, context: &Context) -> Result<()> {
         Command::Device(command) => device::run(command, context),
         Command::Pub(args) => publish::run(&args, context),
         Command::Sub(args) => subscribe::run(&args, context),
+        Command::Proxy(args) => proxy::run(&args, context),
         Command::Audit(command) => audit::run(command, context),
         Command::Status(args) => status::run(&args, context),
         Command::Doctor(args) => doctor::run(&args, context),

@@ -15,19 +15,19 @@ use pqc_iiot_mqtt::client::{ClientEvent, Delivery, Events, PublishError, SecureM
 use serde::Serialize;
 use tokio::sync::{mpsc, watch};
 
-use super::Context;
 use super::client::{self, Client};
+use super::{Context, local, publish_local};
 use crate::args::PubArgs;
 use crate::error::{CliError, ErrorKind, Result};
 use crate::files;
 use crate::output::Report;
 
 /// Messages handed over and not yet known to be on disk.
-const ACCEPTING: usize = 64;
+pub(super) const ACCEPTING: usize = 64;
 /// Messages on disk and not yet confirmed by the peer.
 const CONFIRMING: usize = 4096;
 /// Lines read ahead.
-const READ_AHEAD: usize = 64;
+pub(super) const READ_AHEAD: usize = 64;
 /// How long to look for the cause of a failure.
 const CAUSE_PATIENCE: Duration = Duration::from_millis(200);
 /// When to say that the peer's keys are waited for.
@@ -36,13 +36,14 @@ const HINT_AFTER: Duration = Duration::from_secs(2);
 const SESSION_EXPIRY_SECS: u32 = 300;
 
 #[derive(Serialize)]
-struct Sent {
+pub(super) struct Sent {
     /// Accepted: on disk, and sent until the peer confirms.
-    sent: u64,
-    /// Confirmed by the peer.
-    confirmed: u64,
-    peer: String,
-    topic: String,
+    pub(super) sent: u64,
+    /// Confirmed by the peer; a proxy does not tell.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) confirmed: Option<u64>,
+    pub(super) peer: String,
+    pub(super) topic: String,
 }
 
 impl Report for Sent {
@@ -60,6 +61,9 @@ pub(super) fn run(args: &PubArgs, context: &Context) -> Result<()> {
         ));
     }
     let source = Source::open(args)?;
+    if let Some(proxy) = local::find(&args.client, context)? {
+        return publish_local::run(proxy, source, args, context);
+    }
     let prepared = client::prepare(&args.client, context, ".pub", |options| {
         options.session_expiry_secs = SESSION_EXPIRY_SECS;
     })?;
@@ -75,10 +79,11 @@ pub(super) fn run(args: &PubArgs, context: &Context) -> Result<()> {
         // Writes down counters and log before the process ends, whatever happened.
         handle.shutdown().await;
         let sent = result?;
-        if sent.confirmed < sent.sent {
+        let confirmed = sent.confirmed.unwrap_or(sent.sent);
+        if confirmed < sent.sent {
             context.output.note(format_args!(
                 "{} of {} messages are not confirmed by {} yet; they stay in the outbox and are sent again by the next command with this identity",
-                sent.sent - sent.confirmed, sent.sent, sent.peer
+                sent.sent - confirmed, sent.sent, sent.peer
             ));
         }
         context.output.report(&sent)
@@ -86,7 +91,7 @@ pub(super) fn run(args: &PubArgs, context: &Context) -> Result<()> {
 }
 
 /// Where messages come from, opened before anything is connected.
-enum Source {
+pub(super) enum Source {
     One(Vec<u8>),
     Lines { input: Box<dyn Read + Send>, bytes: Option<u64> },
 }
@@ -285,7 +290,7 @@ impl Sender<'_> {
         self.progress.finish_and_clear();
         Ok(Sent {
             sent: self.sent,
-            confirmed: self.confirmed,
+            confirmed: Some(self.confirmed),
             peer: self.args.to.as_str().to_owned(),
             topic: self.args.topic.as_str().to_owned(),
         })
@@ -321,14 +326,14 @@ fn progress_bar(bytes: u64) -> ProgressBar {
     }
 }
 
-struct Line {
-    content: Vec<u8>,
+pub(super) struct Line {
+    pub(super) content: Vec<u8>,
     /// With its line break.
     bytes: u64,
 }
 
 /// Reads lines in bounded memory and hands them over until nobody wants more.
-fn read_lines(input: Box<dyn Read + Send>, lines: &mpsc::Sender<Result<Line>>) {
+pub(super) fn read_lines(input: Box<dyn Read + Send>, lines: &mpsc::Sender<Result<Line>>) {
     let limit = Limits::default().message as u64 + 2;
     let mut reader = BufReader::new(input);
     loop {

@@ -10,15 +10,15 @@ use pqc_iiot_mqtt::client::{ClientEvent, Events, SecureMqttClient};
 use serde::Serialize;
 use tokio::time::Instant;
 
-use super::Context;
 use super::certificate::hex;
 use super::client::{self, Client};
+use super::{Context, local, subscribe_local};
 use crate::args::SubArgs;
 use crate::error::{CliError, ErrorKind, Result};
 use crate::output::{Report, harmless};
 
 /// When to say which peers have not been heard of.
-const HINT_AFTER: Duration = Duration::from_secs(10);
+pub(super) const HINT_AFTER: Duration = Duration::from_secs(10);
 
 /// Messages printed and not yet consumed, at most.
 const CONSUME_AT_ONCE: usize = 256;
@@ -46,6 +46,9 @@ impl Report for Received<'_> {
 }
 
 pub(super) fn run(args: &SubArgs, context: &Context) -> Result<()> {
+    if let Some(proxy) = local::find(&args.client, context)? {
+        return subscribe_local::run(proxy, args, context);
+    }
     let prepared = client::prepare(&args.client, context, "", |options| {
         options.clean_start = !args.keep_session;
     })?;
@@ -81,13 +84,7 @@ async fn receive(client: &mut Client, args: &SubArgs, context: &Context) -> Resu
         context.output.note(format_args!("listening on {} as {}", filters.join(" "), handle.peer_id()));
         Ok(())
     };
-    let mut inbox = Inbox {
-        args,
-        context,
-        received: 0,
-        printed: Vec::new(),
-        unheard: args.from.iter().cloned().collect(),
-    };
+    let mut inbox = Inbox::new(args, context);
     let mut hint = std::pin::pin!(tokio::time::sleep(HINT_AFTER));
     let mut hinted = false;
     let mut subscribing = std::pin::pin!(subscribing);
@@ -156,7 +153,8 @@ async fn next(events: &mut Events, deadline: Option<Instant>) -> Next {
     event.map_or(Next::End, |event| Next::Event(Box::new(event)))
 }
 
-struct Inbox<'a> {
+/// What has come so far.
+pub(super) struct Inbox<'a> {
     args: &'a SubArgs,
     context: &'a Context,
     received: u64,
@@ -166,7 +164,12 @@ struct Inbox<'a> {
     unheard: BTreeSet<PeerId>,
 }
 
-impl Inbox<'_> {
+impl<'a> Inbox<'a> {
+    /// Nothing yet.
+    pub(super) fn new(args: &'a SubArgs, context: &'a Context) -> Self {
+        Self { args, context, received: 0, printed: Vec::new(), unheard: args.from.iter().cloned().collect() }
+    }
+
     /// Handles one event; true once enough messages came.
     fn take(&mut self, event: ClientEvent) -> Result<bool> {
         client::fatal(&event)?;
@@ -212,7 +215,7 @@ impl Inbox<'_> {
     }
 
     /// A misspelt peer would otherwise look like a silent one.
-    fn hint(&self) {
+    pub(super) fn hint(&self) {
         for peer in &self.unheard {
             self.context.output.note(format_args!(
                 "nothing accepted from {peer} yet: it must announce itself on this broker (check the spelling, and --refusals)"
@@ -220,7 +223,8 @@ impl Inbox<'_> {
         }
     }
 
-    fn message(&mut self, message: &Message) -> Result<bool> {
+    /// Prints a message; true once enough came.
+    pub(super) fn message(&mut self, message: &Message) -> Result<bool> {
         // A kept session, or the inbox, may still hold what an earlier command subscribed to: it stays for the next.
         if !self.args.topics.iter().any(|filter| filter.matches(&message.topic)) {
             return Ok(false);
@@ -263,7 +267,7 @@ impl Inbox<'_> {
     }
 
     /// Nothing came for as long as `--timeout` says.
-    fn silence(&self) -> Result<()> {
+    pub(super) fn silence(&self) -> Result<()> {
         match self.args.count {
             Some(count) => Err(CliError::new(
                 ErrorKind::Failed,

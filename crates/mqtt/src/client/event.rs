@@ -97,11 +97,11 @@ impl Events {
     pub(super) fn new(
         events: mpsc::Receiver<ClientEvent>,
         mode: ConsumeMode,
-    ) -> (Self, mpsc::UnboundedReceiver<InboxId>, Arc<Taken>) {
-        let (sender, receiver) = mpsc::unbounded_channel();
+        consumed: mpsc::UnboundedSender<InboxId>,
+    ) -> (Self, Arc<Taken>) {
         let taken = Arc::new(Taken::default());
-        let consumed = (mode == ConsumeMode::OnNext).then_some(sender);
-        (Self { events, consumed, taken: Arc::clone(&taken) }, receiver, taken)
+        let consumed = (mode == ConsumeMode::OnNext).then_some(consumed);
+        (Self { events, consumed, taken: Arc::clone(&taken) }, taken)
     }
 
     /// The next event; `None` once the client has closed. In [`ConsumeMode::OnNext`] it consumes the message before.

@@ -21,6 +21,7 @@ pub struct SecureMqttClient {
     pub(super) requests: mpsc::Sender<Request>,
     pub(super) work: mpsc::Sender<Work>,
     pub(super) transport: Transport,
+    pub(super) consumed: mpsc::UnboundedSender<InboxId>,
 }
 
 /// How long a message waits for room in the queue.
@@ -134,6 +135,12 @@ impl SecureMqttClient {
         let (done, consumed) = oneshot::channel();
         self.work(Work::Consume { messages, effects, done }).await?;
         consumed.await.map_err(|_| PublishError::Closed)
+    }
+
+    /// Consumes a message without waiting until that is durable: of a process that dies meanwhile it comes again.
+    pub fn consume_later(&self, message: InboxId) {
+        // A client that has ended tells it again at its next start.
+        let _ = self.consumed.send(message);
     }
 
     /// One of the application's own rows; `None` also once the client has ended.

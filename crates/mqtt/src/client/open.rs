@@ -178,7 +178,8 @@ impl SecureMqttClient {
         let (requests, queue) = mpsc::channel(REQUEST_QUEUE);
         let (work, work_queue) = mpsc::channel(REQUEST_QUEUE);
         let (events, receiver) = mpsc::channel(EVENT_QUEUE);
-        let (receiver, consumed, taken) = Events::new(receiver, consume);
+        let (consumed, consumed_queue) = mpsc::unbounded_channel();
+        let (receiver, taken) = Events::new(receiver, consume, consumed.clone());
         let driver = Driver::new(
             endpoint,
             clock,
@@ -190,11 +191,11 @@ impl SecureMqttClient {
             queue,
             work_queue,
             events,
-            (consumed, taken),
+            (consumed_queue, taken),
             (window, max_undelivered),
         )?;
         tokio::spawn(driver.run());
-        Ok((Self { peer_id, requests, work, transport }, receiver))
+        Ok((Self { peer_id, requests, work, transport, consumed }, receiver))
     }
 }
 

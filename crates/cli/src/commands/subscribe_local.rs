@@ -1,0 +1,132 @@
+//! `pqc-iiot sub` through a running proxy.
+
+use mqtt_protocol_core::mqtt::packet::{Packet, Property, Qos, SubEntry, SubOpts, UserProperty, v5_0};
+use mqtt_protocol_core::mqtt::result_code::MqttError;
+use pqc_iiot_core::endpoint::Message;
+use pqc_iiot_core::envelope::Content;
+use pqc_iiot_core::ids::{PeerId, StreamId};
+use pqc_iiot_core::topic::TopicFilter;
+use tokio::time::Instant;
+
+use super::Context;
+use super::client;
+use super::local::{Found, Local};
+use super::subscribe::{HINT_AFTER, Inbox};
+use crate::args::SubArgs;
+use crate::error::{CliError, ErrorKind, Result};
+use crate::proxy::{PEER, SEQUENCE, STREAM, user_properties};
+
+pub(super) fn run(proxy: Found, args: &SubArgs, context: &Context) -> Result<()> {
+    if args.keep_session || args.refusals {
+        context.output.note(
+            "--keep-session and --refusals are the proxy's own now: see its --subscribe, and what it says",
+        );
+    }
+    super::runtime()?.block_on(async {
+        let mut local = proxy.connect().await?;
+        tokio::select! {
+            result = receive(&mut local, args, context) => result?,
+            () = client::interrupted() => {
+                local.close().await;
+                return Err(CliError::new(ErrorKind::Interrupted, "interrupted"));
+            }
+        }
+        local.close().await;
+        Ok(())
+    })
+}
+
+async fn receive(local: &mut Local, args: &SubArgs, context: &Context) -> Result<()> {
+    let id = local.packet_id()?;
+    local.send(subscribe(id, args)).await?;
+    let mut inbox = Inbox::new(args, context);
+    let mut quiet_since = Instant::now();
+    let mut hint_at = Some(quiet_since + HINT_AFTER);
+    loop {
+        let deadline = args.timeout.map(|patience| quiet_since + patience);
+        let packet = tokio::select! {
+            packet = local.next() => packet?,
+            () = sleep_until(hint_at) => {
+                hint_at = None;
+                inbox.hint();
+                continue;
+            }
+            () = sleep_until(deadline) => return inbox.silence(),
+        };
+        match packet {
+            Packet::V5_0Suback(answer) => {
+                granted(&answer, args)?;
+                let filters: Vec<_> = args.topics.iter().map(|filter| filter.as_str()).collect();
+                context.output.note(format_args!("listening on {} through the proxy", filters.join(" ")));
+            }
+            Packet::V5_0Publish(publish) => {
+                let enough = match message(&publish) {
+                    Some(message) => inbox.message(&message)?,
+                    None => false,
+                };
+                quiet_since = Instant::now();
+                // After it was printed: what was not, is given to somebody else, or later.
+                if let Some(id) = publish.packet_id() {
+                    local.send(v5_0::Puback::builder().packet_id(id).build()).await?;
+                }
+                if enough {
+                    return Ok(());
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+/// The topics, from the named peers alone.
+fn subscribe(id: u16, args: &SubArgs) -> Result<v5_0::Subscribe, MqttError> {
+    let options = SubOpts::new().set_qos(Qos::AtLeastOnce);
+    let entry = |filter: &TopicFilter| SubEntry::new(filter.as_str(), options);
+    let entries = args.topics.iter().map(entry).collect::<Result<Vec<_>, _>>()?;
+    let from = |peer: &PeerId| Ok(UserProperty::new(PEER, peer.as_str())?.into());
+    let from = args.from.iter().map(from).collect::<Result<Vec<Property>, MqttError>>()?;
+    v5_0::Subscribe::builder().packet_id(id).entries(entries).props(from).build()
+}
+
+fn granted(answer: &v5_0::Suback, args: &SubArgs) -> Result<()> {
+    for (code, filter) in answer.reason_codes().iter().zip(&args.topics) {
+        if code.is_failure() {
+            return Err(CliError::new(
+                ErrorKind::Broker,
+                format!("the subscription to {filter} was refused"),
+            )
+            .because(code)
+            .fix("allow it in the broker's access control list"));
+        }
+    }
+    Ok(())
+}
+
+/// The message, as the proxy passes it on.
+fn message(publish: &v5_0::Publish) -> Option<Message> {
+    let properties = publish.props();
+    let value = |name| user_properties(properties, name).next();
+    let mut content = Content::telemetry(publish.payload().as_slice());
+    content.content_type = properties.iter().find_map(|property| match property {
+        Property::ContentType(text) => Some(text.val().to_owned()),
+        _ => None,
+    });
+    Some(Message {
+        peer: PeerId::new(value(PEER)?).ok()?,
+        topic: publish.topic_name().to_owned(),
+        stream: StreamId::new(value(STREAM)?.parse().ok()?)?,
+        sequence: value(SEQUENCE)?.parse().ok()?,
+        // The proxy's inbox has it, and consumes it by our acknowledgement.
+        origin: None,
+        id: None,
+        redelivered: false,
+        content,
+    })
+}
+
+async fn sleep_until(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}

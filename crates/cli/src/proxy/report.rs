@@ -1,0 +1,153 @@
+//! What the proxy says about itself: one line per event, and how often each thing happened.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::{Mutex, PoisonError};
+
+use serde::Serialize;
+
+use crate::output::{Output, Report, harmless};
+
+/// Something that happened. As JSON, an object with `event`.
+#[derive(Debug, Serialize)]
+#[serde(tag = "event", rename_all = "kebab-case")]
+pub(crate) enum ProxyEvent<'a> {
+    /// Local clients may connect.
+    Listening { peer: &'a str, tcp: Option<SocketAddr>, sockets: Vec<String> },
+    /// The broker accepted the connection.
+    Connected { broker: &'a str },
+    /// There is no connection to the broker; it is tried again.
+    Disconnected { broker: &'a str, why: String },
+    /// A peer can be sent to and heard.
+    PeerReady { peer: &'a str },
+    /// A peer is no longer trusted.
+    PeerLost { peer: &'a str, why: &'a str },
+    /// A local client's message was not sealed.
+    PublishRefused { topic: String, reason: &'a str, why: String, count: u64 },
+    /// Something from the broker was refused.
+    Refused { peer: Option<&'a str>, reason: &'a str, count: u64 },
+    /// A local client was disconnected, or not let in.
+    ClientDropped { reason: &'a str, count: u64 },
+    /// A received message was given up for room: nobody has subscribed to its topic.
+    Dropped { topic: String, peer: &'a str, count: u64 },
+    /// Received messages wait for a subscriber, and there is no room for more: the broker keeps them.
+    Full { waiting: usize },
+    /// The broker refused a subscription.
+    SubscriptionRefused { filter: String, why: String },
+    /// The end.
+    Stopped { counts: BTreeMap<String, u64> },
+}
+
+impl Report for ProxyEvent<'_> {
+    fn human(&self, _: &mut dyn std::io::Write) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+impl ProxyEvent<'_> {
+    fn line(&self) -> String {
+        let times = |count: &u64| if *count > 1 { format!(" ({count} times so far)") } else { String::new() };
+        match self {
+            Self::Listening { peer, tcp, sockets } => {
+                let tcp = tcp.map(|address| format!("mqtt://{address}")).into_iter();
+                let places: Vec<String> = tcp.chain(sockets.iter().cloned()).collect();
+                format!("listening on {} as {peer}", places.join(" and "))
+            }
+            Self::Connected { broker } => format!("connected to {broker}"),
+            Self::Disconnected { broker, why } => format!("no connection to {broker}: {why}; trying again"),
+            Self::PeerReady { peer } => format!("{peer} is trusted and can be sent to"),
+            Self::PeerLost { peer, why } => format!("{peer} is no longer trusted: {why}"),
+            Self::PublishRefused { topic, why, count, .. } => {
+                format!("not sent: {topic}: {why}{}", times(count))
+            }
+            Self::Refused { peer, reason, count } => {
+                format!("refused ({reason}) from {}{}", peer.unwrap_or("a stranger"), times(count))
+            }
+            Self::ClientDropped { reason, count } => {
+                format!("a local client dropped: {reason}{}", times(count))
+            }
+            Self::Dropped { topic, peer, count } => {
+                format!(
+                    "a message of {peer} on {topic} given up: nobody has subscribed to it{}",
+                    times(count)
+                )
+            }
+            Self::Full { waiting } => {
+                format!(
+                    "{waiting} messages wait for a subscriber; the broker keeps further ones until they are taken"
+                )
+            }
+            Self::SubscriptionRefused { filter, why } => {
+                format!("the broker refused the subscription to {filter}: {why}")
+            }
+            Self::Stopped { counts } => {
+                let counts: Vec<String> =
+                    counts.iter().map(|(name, count)| format!("{name}: {count}")).collect();
+                format!(
+                    "stopped; {}",
+                    if counts.is_empty() { "nothing passed".into() } else { counts.join(", ") }
+                )
+            }
+        }
+    }
+}
+
+/// Says and counts. What a client or a peer can cause any number of times is said when its count is a power of two.
+pub(super) struct Journal {
+    output: Output,
+    /// A handful: every name is written in this program.
+    counts: Mutex<BTreeMap<String, u64>>,
+}
+
+impl Journal {
+    pub(super) fn new(output: Output) -> Self {
+        Self { output, counts: Mutex::default() }
+    }
+
+    /// Says it. That nobody listens any more ends no daemon.
+    pub(super) fn say(&self, event: &ProxyEvent<'_>) {
+        if self.output.is_json() {
+            let _ = self.output.report(event);
+        } else {
+            self.output.note(event.line());
+        }
+    }
+
+    /// Counts it.
+    pub(super) fn count(&self, name: &str) -> u64 {
+        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = counts.entry(name.to_owned()).or_default();
+        *count += 1;
+        *count
+    }
+
+    /// Counts it, and says so now and then.
+    pub(super) fn repeated<'a>(&self, kind: &str, name: &str, event: impl FnOnce(u64) -> ProxyEvent<'a>) {
+        let count = self.count(&format!("{kind} {name}"));
+        if count.is_power_of_two() {
+            self.say(&event(count));
+        }
+    }
+
+    /// A local client is let go.
+    pub(super) fn client_dropped(&self, reason: &'static str) {
+        self.repeated("client-dropped", reason, |count| ProxyEvent::ClientDropped { reason, count });
+    }
+
+    /// A local client's message is not sealed.
+    pub(super) fn publish_refused(&self, topic: &str, refusal: &super::refusal::Refusal) {
+        let reason = refusal.name();
+        self.repeated("publish-refused", reason, |count| ProxyEvent::PublishRefused {
+            topic: harmless(topic),
+            reason,
+            why: refusal.to_string(),
+            count,
+        });
+    }
+
+    /// The last word.
+    pub(super) fn stopped(&self) {
+        let counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        self.say(&ProxyEvent::Stopped { counts });
+    }
+}
