@@ -6,13 +6,13 @@ use std::fmt;
 use pqc_iiot_core::audit::{AuditEvent, AuditKind};
 use pqc_iiot_core::crypto::backend::Backend;
 use pqc_iiot_core::endpoint::{
-    Command, Consume, DeliveryId, Durability, Endpoint, EndpointConfig, Event, InboxId, Input, Message,
-    OperationId, Output, Priority, Publish, RefusalReason, SendFailure, StartError, Status, Ticket,
+    Command, Consume, DeliveryId, Durability, Effect, Endpoint, EndpointConfig, Event, InboxId, Input,
+    Message, OperationId, Output, Priority, Publish, RefusalReason, SendFailure, StartError, Status, Ticket,
 };
 use pqc_iiot_core::envelope::Content;
 use pqc_iiot_core::ids::{PeerId, StreamId};
 use pqc_iiot_core::provider::{ProviderFailure, ProviderRequest, ProviderResponse};
-use pqc_iiot_core::store::{Change, RecordKind};
+use pqc_iiot_core::store::{Change, RecordKind, Row};
 use pqc_iiot_core::time::Monotonic;
 use pqc_iiot_core::topic::Topic;
 use pqc_iiot_provider::SecurityProvider;
@@ -21,8 +21,12 @@ use pqc_iiot_provider::store::{MemoryStore, Store};
 
 use crate::broker::Packet;
 use crate::clock::SimClock;
+use crate::crash::{Crash, Mutant};
 use crate::identity::Identity;
 use crate::peer;
+
+/// The application's row that counts its log.
+const COUNT: &[u8] = b"count";
 
 pub(crate) enum ToBroker {
     /// To whom, if it is for one peer.
@@ -40,20 +44,23 @@ pub struct Node {
     clock: SimClock,
     seed: u64,
     starts: u64,
-    store: MemoryStore,
+    pub(crate) store: MemoryStore,
     endpoint: Endpoint,
     pub(crate) online: bool,
+    /// In this start.
+    pub(crate) connected_before: bool,
     timeout: Option<Monotonic>,
     hold_persists: bool,
-    held_persists: VecDeque<(u64, Vec<Change>, Vec<AuditEvent>)>,
+    pub(crate) held_persists: VecDeque<(u64, Vec<Change>, Vec<AuditEvent>)>,
     hold_provider: bool,
     held_requests: VecDeque<(OperationId, ProviderRequest)>,
     pub(crate) outbox: VecDeque<ToBroker>,
     tickets: u64,
     consume: bool,
-    to_consume: Vec<InboxId>,
+    to_consume: Vec<(InboxId, Vec<u8>)>,
+    pub(crate) crash: Crash,
     events: Vec<Event>,
-    audit: Vec<AuditEvent>,
+    pub(crate) audit: Vec<AuditEvent>,
     provider_calls: u64,
 }
 
@@ -78,7 +85,7 @@ impl Node {
         seed: u64,
         mut store: MemoryStore,
     ) -> Result<Self, StartError> {
-        let endpoint = endpoint(&config, backend, seed, &mut store, &clock)?;
+        let endpoint = endpoint(&config, backend, seed, Self::found(&mut store, None), &clock)?;
         let mut node = Self {
             identity,
             config,
@@ -89,6 +96,7 @@ impl Node {
             store,
             endpoint,
             online: false,
+            connected_before: false,
             timeout: None,
             hold_persists: false,
             held_persists: VecDeque::new(),
@@ -98,6 +106,7 @@ impl Node {
             tickets: 0,
             consume: true,
             to_consume: Vec::new(),
+            crash: Crash::default(),
             events: Vec::new(),
             audit: Vec::new(),
             provider_calls: 0,
@@ -108,30 +117,73 @@ impl Node {
 
     /// Loses everything that is not durable and starts again from the store. The caller connects it.
     pub(crate) fn restart(&mut self) -> Result<(), StartError> {
+        self.forget_everything();
+        self.starts += 1;
+        self.crash.dead = false;
+        let seed = self.seed.wrapping_add(self.starts);
+        let rows = Self::found(&mut self.store, self.crash.mutant);
+        self.endpoint = endpoint(&self.config, self.backend, seed, rows, &self.clock)?;
+        self.drain();
+        Ok(())
+    }
+
+    pub(crate) fn forget_everything(&mut self) {
         self.held_persists.clear();
         self.held_requests.clear();
         self.outbox.clear();
         self.to_consume.clear();
         self.timeout = None;
         self.online = false;
-        self.starts += 1;
-        let seed = self.seed.wrapping_add(self.starts);
-        self.endpoint = endpoint(&self.config, self.backend, seed, &mut self.store, &self.clock)?;
-        self.drain();
-        Ok(())
+        self.connected_before = false;
     }
 
     /// Feeds one input and does everything that follows from it, except what is held.
     pub fn input(&mut self, input: Input) {
+        if self.crash.dead {
+            return;
+        }
         self.endpoint.handle(self.clock.now(), input);
         self.drain();
     }
 
+    /// Does whatever there is to do; what is written lazily is written last, one transaction at a time.
     fn drain(&mut self) {
-        while let Some(output) = self.endpoint.poll_output() {
+        loop {
+            self.take_outputs();
+            let lazy = self.crash.lazy && !self.hold_persists && !self.crash.dead;
+            let Some((seq, changes, audit)) = self.held_persists.pop_front().filter(|_| lazy) else { return };
+            if self.crash.strikes() {
+                self.held_persists.push_front((seq, changes, audit));
+                return self.die();
+            }
+            self.written(seq, &changes, audit);
+        }
+    }
+
+    fn written(&mut self, seq: u64, changes: &[Change], audit: Vec<AuditEvent>) {
+        self.audit.extend(audit);
+        if !self.commit(changes) {
+            return self.die();
+        }
+        self.endpoint.handle(self.clock.now(), Input::Persisted(seq));
+    }
+
+    fn take_outputs(&mut self) {
+        while !self.crash.dead
+            && let Some(output) = self.endpoint.poll_output()
+        {
+            if self.crash.strikes() {
+                if let Output::Persist { seq, changes, audit } = output {
+                    self.held_persists.push_back((seq, changes, audit));
+                }
+                return self.die();
+            }
             match output {
                 Output::Persist { seq, changes, audit } => {
                     self.held_persists.push_back((seq, changes, audit));
+                    if self.crash.mutant == Some(Mutant::PersistedEarly) {
+                        self.endpoint.handle(self.clock.now(), Input::Persisted(seq));
+                    }
                     self.persist();
                 }
                 Output::Provider(id, request) => {
@@ -152,8 +204,8 @@ impl Node {
                     _ => true,
                 }),
                 Output::Event(event) => {
-                    if let Event::Message(Message { id: Some(id), .. }) = &event {
-                        self.to_consume.push(*id);
+                    if let Event::Message(Message { id: Some(id), content, .. }) = &event {
+                        self.to_consume.push((*id, content.payload.clone()));
                     }
                     self.events.push(event);
                 }
@@ -162,7 +214,8 @@ impl Node {
             }
         }
         if self.consume && !self.to_consume.is_empty() {
-            self.consume_all();
+            self.consume_now();
+            self.take_outputs();
         }
     }
 
@@ -173,19 +226,32 @@ impl Node {
 
     /// Consumes everything told in this start and not consumed yet.
     pub fn consume_all(&mut self) {
-        let messages = std::mem::take(&mut self.to_consume);
+        self.consume_now();
+        self.drain();
+    }
+
+    fn consume_now(&mut self) {
+        // The application's log: entries under ascending numbers, and how many there are.
+        let count = self.endpoint.application_row(COUNT).and_then(|row| row.try_into().ok());
+        let mut count = count.map_or(0, u64::from_be_bytes);
+        let (mut messages, mut effects) = (Vec::new(), Vec::new());
+        for (id, payload) in std::mem::take(&mut self.to_consume) {
+            count += 1;
+            messages.push(id);
+            effects.push(Effect::put(&count.to_be_bytes(), &payload).expect("a small message"));
+        }
+        effects.push(Effect::put(COUNT, &count.to_be_bytes()).expect("a small row"));
         self.tickets += 1;
-        let consume = Consume { ticket: Ticket(self.tickets), messages, effects: Vec::new() };
-        self.input(Input::Command(Command::Consume(consume)));
+        let consume = Consume { ticket: Ticket(self.tickets), messages, effects };
+        self.endpoint.handle(self.clock.now(), Input::Command(Command::Consume(consume)));
     }
 
     fn persist(&mut self) {
         while !self.hold_persists
+            && !self.crash.lazy
             && let Some((seq, changes, audit)) = self.held_persists.pop_front()
         {
-            self.audit.extend(audit);
-            self.store.commit(&changes).expect("the memory store has room");
-            self.endpoint.handle(self.clock.now(), Input::Persisted(seq));
+            self.written(seq, &changes, audit);
         }
     }
 
@@ -360,9 +426,8 @@ fn endpoint(
     config: &EndpointConfig,
     backend: Backend,
     seed: u64,
-    store: &mut MemoryStore,
+    rows: Vec<Row>,
     clock: &SimClock,
 ) -> Result<Endpoint, StartError> {
-    let rows = store.load().expect("the memory store loads");
     Endpoint::new(config.clone(), backend, Box::new(SeededRandom::new(seed)), &rows, clock.now())
 }

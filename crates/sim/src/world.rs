@@ -174,7 +174,9 @@ impl World {
         let session_present = self.broker.connect(name, keep_session);
         let node = self.node(name);
         node.online = true;
-        node.input(Input::Connected { session_present });
+        // As in the client: only a new process makes its subscriptions whatever the broker says.
+        let known = std::mem::replace(&mut node.connected_before, true);
+        node.input(Input::Connected { session_present: session_present && known });
         session_present
     }
 
@@ -191,6 +193,12 @@ impl World {
         self.broker.disconnect(name);
         self.node(name).restart().expect("the store starts again");
         self.reconnect(name);
+    }
+
+    /// Crashes a node and starts it again from its store, without a link.
+    pub fn restart_offline(&mut self, name: &str) {
+        self.broker.disconnect(name);
+        self.node(name).restart().expect("the store starts again");
     }
 
     /// Subscribes a node to application topics.

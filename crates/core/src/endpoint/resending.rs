@@ -18,7 +18,7 @@ const ATTEMPTS: u32 = 3;
 /// How long it then pauses, at first and at last.
 const PARK_FIRST: Duration = Duration::from_secs(2);
 const PARK_LAST: Duration = Duration::from_secs(15 * 60);
-/// After how many pauses (about two hours) it is given up.
+/// After how many pauses (two hours, if there is other traffic all the time) it is given up.
 const MAX_PARKED: u32 = 16;
 
 /// How often the ages of waiting messages are looked at.
