@@ -12,7 +12,7 @@ use pqc_iiot_core::endpoint::{
 use pqc_iiot_core::envelope::Content;
 use pqc_iiot_core::ids::{PeerId, StreamId};
 use pqc_iiot_core::provider::{ProviderFailure, ProviderRequest, ProviderResponse};
-use pqc_iiot_core::store::{Change, RecordKind};
+use pqc_iiot_core::store::{Change, RecordKind, Row, RowKey};
 use pqc_iiot_core::time::Monotonic;
 use pqc_iiot_core::topic::Topic;
 use pqc_iiot_provider::SecurityProvider;
@@ -32,6 +32,12 @@ pub(crate) enum ToBroker {
     Acknowledge(DeliveryId),
 }
 
+/// Answered in order.
+enum ToStore {
+    Persist { seq: u64, changes: Vec<Change>, audit: Vec<AuditEvent> },
+    Load(OperationId, Vec<RowKey>),
+}
+
 /// An endpoint with its surroundings.
 pub struct Node {
     identity: Identity,
@@ -45,7 +51,7 @@ pub struct Node {
     pub(crate) online: bool,
     timeout: Option<Monotonic>,
     hold_persists: bool,
-    held_persists: VecDeque<(u64, Vec<Change>, Vec<AuditEvent>)>,
+    held_persists: VecDeque<ToStore>,
     hold_provider: bool,
     held_requests: VecDeque<(OperationId, ProviderRequest)>,
     pub(crate) outbox: VecDeque<ToBroker>,
@@ -55,6 +61,7 @@ pub struct Node {
     events: Vec<Event>,
     audit: Vec<AuditEvent>,
     provider_calls: u64,
+    loads: u64,
 }
 
 /// The durable state of a node, to be compared. The time floor is left out: it moves by itself.
@@ -101,6 +108,7 @@ impl Node {
             events: Vec::new(),
             audit: Vec::new(),
             provider_calls: 0,
+            loads: 0,
         };
         node.drain();
         Ok(node)
@@ -131,7 +139,12 @@ impl Node {
         while let Some(output) = self.endpoint.poll_output() {
             match output {
                 Output::Persist { seq, changes, audit } => {
-                    self.held_persists.push_back((seq, changes, audit));
+                    self.held_persists.push_back(ToStore::Persist { seq, changes, audit });
+                    self.persist();
+                }
+                Output::Load(id, rows) => {
+                    self.loads += 1;
+                    self.held_persists.push_back(ToStore::Load(id, rows));
                     self.persist();
                 }
                 Output::Provider(id, request) => {
@@ -181,11 +194,23 @@ impl Node {
 
     fn persist(&mut self) {
         while !self.hold_persists
-            && let Some((seq, changes, audit)) = self.held_persists.pop_front()
+            && let Some(next) = self.held_persists.pop_front()
         {
-            self.audit.extend(audit);
-            self.store.commit(&changes).expect("the memory store has room");
-            self.endpoint.handle(self.clock.now(), Input::Persisted(seq));
+            let answer = match next {
+                ToStore::Persist { seq, changes, audit } => {
+                    self.audit.extend(audit);
+                    self.store.commit(&changes).expect("the memory store has room");
+                    Input::Persisted(seq)
+                }
+                ToStore::Load(id, names) => {
+                    let rows = names.into_iter().filter_map(|RowKey { kind, key }| {
+                        let value = self.store.read(kind, &key).expect("only lazy rows are asked for")?;
+                        Some(Row { kind, key, value })
+                    });
+                    Input::Loaded(id, rows.collect())
+                }
+            };
+            self.endpoint.handle(self.clock.now(), answer);
         }
     }
 
@@ -198,7 +223,7 @@ impl Node {
         }
     }
 
-    /// From now on nothing becomes durable, until called with `false`.
+    /// From now on nothing becomes durable and nothing is read, until called with `false`.
     pub fn hold_persists(&mut self, hold: bool) {
         self.hold_persists = hold;
         self.persist();
@@ -328,6 +353,11 @@ impl Node {
         self.provider_calls
     }
 
+    /// How often the store was asked for rows.
+    pub fn loads(&self) -> u64 {
+        self.loads
+    }
+
     /// The endpoint's own summary.
     pub fn status(&self) -> Status {
         self.endpoint.status()
@@ -340,7 +370,7 @@ impl Node {
 
     /// Everything durable but the time floor.
     pub fn snapshot(&mut self) -> Snapshot {
-        let rows = self.store.load().expect("the memory store loads");
+        let rows = self.store.rows();
         let rows = rows.into_iter().filter(|row| row.kind != RecordKind::TimeFloor);
         Snapshot(rows.map(|row| ((row.kind, row.key), row.value)).collect())
     }
