@@ -100,7 +100,9 @@ impl Endpoint {
             rows.push(name(RecordKind::Bundle, id));
         }
         let operation = self.pending.insert(Pending::Load(id.clone()));
-        self.loads.under_way.insert(id.clone(), Loading { operation, owed, publishes: Vec::new(), receipt: false });
+        self.loads
+            .under_way
+            .insert(id.clone(), Loading { operation, owed, publishes: Vec::new(), receipt: false });
         // Among the persists in their order, so that the answer is never older than they are.
         self.barrier.emit(Durable::NOW, Output::Load(operation, rows));
     }

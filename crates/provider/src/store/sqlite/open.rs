@@ -9,12 +9,12 @@ use pqc_iiot_core::crypto::secret::Secret;
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, params};
 
 use super::{APPLICATION, FORMAT, HEAD_TABLE, Keys, LAZY_INDEX, LAZY_TABLE, PURPOSE, RECORD_TABLE, migrate};
+use crate::SecurityProvider;
+use crate::disk::{self, HostDisk};
 use crate::random::SystemRandom;
 use crate::seal::derive;
 use crate::store::error::{Damage, StoreError};
 use crate::store::integrity::{Head, row_context};
-use crate::SecurityProvider;
-use crate::disk::{self, HostDisk};
 
 pub(super) enum OpenError {
     Sqlite(rusqlite::Error),
