@@ -5,7 +5,7 @@
 use std::time::{Duration, Instant};
 
 use criterion::measurement::WallTime;
-use criterion::{BenchmarkGroup, BenchmarkId, Criterion, Throughput};
+use criterion::{BenchmarkGroup, BenchmarkId, Criterion, SamplingMode, Throughput};
 use pqc_iiot::bench::{BenchError, Case, Workload};
 
 /// Measures every case.
@@ -16,6 +16,9 @@ pub fn measure(criterion: &mut Criterion) {
             .sample_size(20)
             .warm_up_time(Duration::from_millis(300))
             .measurement_time(Duration::from_millis(1500));
+        if case.is_slow() {
+            group.sampling_mode(SamplingMode::Flat).sample_size(10);
+        }
         // A workload that fails has no figure; Criterion has no other way to be told.
         #[allow(clippy::panic)]
         if let Err(error) = bench(&mut group, case) {

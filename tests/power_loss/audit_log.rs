@@ -6,7 +6,7 @@ use std::sync::mpsc::channel;
 
 use pqc_iiot_core::audit::{AuditEvent, AuditKind, ChainHead};
 use pqc_iiot_core::ids::{Digest, PeerId};
-use pqc_iiot_core::store::{Change, Row};
+use pqc_iiot_core::store::{Change, RecordKind, Row};
 use pqc_iiot_core::time::UnixTime;
 use pqc_iiot_provider::audit::{AuditError, AuditOptions, ChainedAuditLogger, VerifyOptions, verify_dir_on};
 use pqc_iiot_provider::store::{Completion, Store, StoreError, Writer, note_audit_end};
@@ -46,6 +46,10 @@ impl AtomicStore {
 impl Store for AtomicStore {
     fn load(&mut self) -> Result<Vec<Row>, StoreError> {
         Ok(Vec::new())
+    }
+
+    fn read(&mut self, _: RecordKind, _: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        Ok(None)
     }
 
     fn commit(&mut self, _changes: &[Change]) -> Result<(), StoreError> {

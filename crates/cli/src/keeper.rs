@@ -247,9 +247,11 @@ pub(crate) fn audit_error(error: &AuditError) -> CliError {
 pub(crate) fn store_error(error: &StoreError) -> CliError {
     let (kind, what) = match error {
         StoreError::Damaged(_) => (ErrorKind::Verification, "the store does not verify"),
-        StoreError::Missing { .. } | StoreError::InUse { .. } | StoreError::NewerFormat { .. } => {
-            (ErrorKind::Identity, "the store cannot be used")
-        }
+        StoreError::Missing { .. }
+        | StoreError::InUse { .. }
+        | StoreError::NewerFormat { .. }
+        | StoreError::NewerRows { .. }
+        | StoreError::Upgrade { .. } => (ErrorKind::Identity, "the store cannot be used"),
         _ => (ErrorKind::Failed, "the store failed"),
     };
     let refused = CliError::new(kind, what).because(error);

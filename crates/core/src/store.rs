@@ -1,6 +1,7 @@
 //! What the core asks a store to keep: small keyed rows, changed together.
 
 use alloc::vec::Vec;
+use core::fmt;
 
 /// A kind of durable row. `docs/state.md` says for each why rolling it back is safe, or how it is noticed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -11,7 +12,7 @@ pub enum RecordKind {
     TimeFloor = 1,
     /// The pinned trust anchors; one row.
     Anchors = 2,
-    /// A known peer: pinned epoch, certificate, prekey bundle sequence. Key: peer id.
+    /// A known peer: pinned epoch and identity, digests of its certificate and bundle. Key: peer id.
     Peer = 3,
     /// A sender counter's ceiling. Key: recipient key id ‖ stream.
     SendCeiling = 4,
@@ -29,6 +30,10 @@ pub enum RecordKind {
     Authority = 10,
     /// The latest certificate an authority issued to a peer. Key: peer id.
     Issued = 11,
+    /// A peer's certificate, named by digest in its [`RecordKind::Peer`] row. Loaded when needed. Key: peer id.
+    Certificate = 12,
+    /// A peer's prekey bundle, likewise. Loaded when needed. Key: peer id.
+    Bundle = 13,
     /// A message on its way out, or a report of lost ones. Key: a number that ascends with acceptance.
     Outbox = 20,
     /// What arrived from a sender. Key: stream ‖ peer id.
@@ -41,7 +46,7 @@ pub enum RecordKind {
 
 impl RecordKind {
     /// Every kind, in order of its number.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 17] = [
         Self::TimeFloor,
         Self::Anchors,
         Self::Peer,
@@ -53,6 +58,8 @@ impl RecordKind {
         Self::RevocationEntries,
         Self::Authority,
         Self::Issued,
+        Self::Certificate,
+        Self::Bundle,
         Self::Outbox,
         Self::Received,
         Self::Inbox,
@@ -62,6 +69,12 @@ impl RecordKind {
     /// The kind with this number.
     pub fn from_id(id: u8) -> Option<Self> {
         Self::ALL.into_iter().find(|kind| *kind as u8 == id)
+    }
+
+    /// Whether rows of this kind stay in the store at start, and are asked for one by one. A kind is one or the other
+    /// for as long as the store's format lasts.
+    pub fn is_lazy(self) -> bool {
+        matches!(self, Self::Certificate | Self::Bundle)
     }
 }
 
@@ -86,7 +99,16 @@ pub enum Change {
     },
 }
 
-/// A row as loaded at start.
+/// A row's name.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RowKey {
+    /// The table.
+    pub kind: RecordKind,
+    /// The row's key.
+    pub key: Vec<u8>,
+}
+
+/// A row as loaded.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Row {
     /// The table.
@@ -95,4 +117,11 @@ pub struct Row {
     pub key: Vec<u8>,
     /// The row's content.
     pub value: Vec<u8>,
+}
+
+impl fmt::Debug for Row {
+    /// Without the content, which may be secret.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Row({:?}, key of {} bytes, {} bytes)", self.kind, self.key.len(), self.value.len())
+    }
 }

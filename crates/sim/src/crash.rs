@@ -7,7 +7,7 @@
 use pqc_iiot_core::store::{Change, RecordKind, Row};
 use pqc_iiot_provider::store::{MemoryStore, Store};
 
-use crate::node::Node;
+use crate::node::{Node, ToStore};
 
 /// A mistake, planted in what surrounds the endpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -90,10 +90,12 @@ impl Node {
 
     pub(crate) fn die(&mut self) {
         let surviving = self.crash.surviving.min(self.held_persists.len());
-        let survivors: Vec<_> = self.held_persists.drain(..surviving).collect();
-        for (_, changes, audit) in survivors {
-            self.commit(&changes);
-            self.audit.extend(audit);
+        let survivors: Vec<ToStore> = self.held_persists.drain(..surviving).collect();
+        for survivor in survivors {
+            if let ToStore::Persist { changes, audit, .. } = survivor {
+                self.commit(&changes);
+                self.audit.extend(audit);
+            }
         }
         self.crash.fuse = None;
         self.crash.dead = true;

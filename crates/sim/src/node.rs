@@ -12,7 +12,7 @@ use pqc_iiot_core::endpoint::{
 use pqc_iiot_core::envelope::Content;
 use pqc_iiot_core::ids::{PeerId, StreamId};
 use pqc_iiot_core::provider::{ProviderFailure, ProviderRequest, ProviderResponse};
-use pqc_iiot_core::store::{Change, RecordKind, Row};
+use pqc_iiot_core::store::{Change, RecordKind, Row, RowKey};
 use pqc_iiot_core::time::Monotonic;
 use pqc_iiot_core::topic::Topic;
 use pqc_iiot_provider::SecurityProvider;
@@ -36,6 +36,12 @@ pub(crate) enum ToBroker {
     Acknowledge(DeliveryId),
 }
 
+/// Answered in order.
+pub(crate) enum ToStore {
+    Persist { seq: u64, changes: Vec<Change>, audit: Vec<AuditEvent> },
+    Load(OperationId, Vec<RowKey>),
+}
+
 /// An endpoint with its surroundings.
 pub struct Node {
     identity: Identity,
@@ -51,7 +57,7 @@ pub struct Node {
     pub(crate) connected_before: bool,
     timeout: Option<Monotonic>,
     hold_persists: bool,
-    pub(crate) held_persists: VecDeque<(u64, Vec<Change>, Vec<AuditEvent>)>,
+    pub(crate) held_persists: VecDeque<ToStore>,
     hold_provider: bool,
     held_requests: VecDeque<(OperationId, ProviderRequest)>,
     pub(crate) outbox: VecDeque<ToBroker>,
@@ -62,6 +68,7 @@ pub struct Node {
     events: Vec<Event>,
     pub(crate) audit: Vec<AuditEvent>,
     provider_calls: u64,
+    loads: u64,
 }
 
 /// The durable state of a node, to be compared. The time floor is left out: it moves by itself.
@@ -110,6 +117,7 @@ impl Node {
             events: Vec::new(),
             audit: Vec::new(),
             provider_calls: 0,
+            loads: 0,
         };
         node.drain();
         Ok(node)
@@ -150,22 +158,37 @@ impl Node {
     fn drain(&mut self) {
         loop {
             self.take_outputs();
-            let lazy = self.crash.lazy && !self.hold_persists && !self.crash.dead;
-            let Some((seq, changes, audit)) = self.held_persists.pop_front().filter(|_| lazy) else { return };
+            if !self.crash.lazy || self.hold_persists || self.crash.dead || self.held_persists.is_empty() {
+                return;
+            }
             if self.crash.strikes() {
-                self.held_persists.push_front((seq, changes, audit));
                 return self.die();
             }
-            self.written(seq, &changes, audit);
+            if let Some(next) = self.held_persists.pop_front() {
+                self.write(next);
+            }
         }
     }
 
-    fn written(&mut self, seq: u64, changes: &[Change], audit: Vec<AuditEvent>) {
-        self.audit.extend(audit);
-        if !self.commit(changes) {
-            return self.die();
-        }
-        self.endpoint.handle(self.clock.now(), Input::Persisted(seq));
+    /// Does one thing at the store, and tells the endpoint.
+    fn write(&mut self, next: ToStore) {
+        let answer = match next {
+            ToStore::Persist { seq, changes, audit } => {
+                self.audit.extend(audit);
+                if !self.commit(&changes) {
+                    return self.die();
+                }
+                Input::Persisted(seq)
+            }
+            ToStore::Load(id, names) => {
+                let rows = names.into_iter().filter_map(|RowKey { kind, key }| {
+                    let value = self.store.read(kind, &key).expect("only lazy rows are asked for")?;
+                    Some(Row { kind, key, value })
+                });
+                Input::Loaded(id, rows.collect())
+            }
+        };
+        self.endpoint.handle(self.clock.now(), answer);
     }
 
     fn take_outputs(&mut self) {
@@ -174,16 +197,21 @@ impl Node {
         {
             if self.crash.strikes() {
                 if let Output::Persist { seq, changes, audit } = output {
-                    self.held_persists.push_back((seq, changes, audit));
+                    self.held_persists.push_back(ToStore::Persist { seq, changes, audit });
                 }
                 return self.die();
             }
             match output {
                 Output::Persist { seq, changes, audit } => {
-                    self.held_persists.push_back((seq, changes, audit));
+                    self.held_persists.push_back(ToStore::Persist { seq, changes, audit });
                     if self.crash.mutant == Some(Mutant::PersistedEarly) {
                         self.endpoint.handle(self.clock.now(), Input::Persisted(seq));
                     }
+                    self.persist();
+                }
+                Output::Load(id, rows) => {
+                    self.loads += 1;
+                    self.held_persists.push_back(ToStore::Load(id, rows));
                     self.persist();
                 }
                 Output::Provider(id, request) => {
@@ -249,9 +277,9 @@ impl Node {
     fn persist(&mut self) {
         while !self.hold_persists
             && !self.crash.lazy
-            && let Some((seq, changes, audit)) = self.held_persists.pop_front()
+            && let Some(next) = self.held_persists.pop_front()
         {
-            self.written(seq, &changes, audit);
+            self.write(next);
         }
     }
 
@@ -264,7 +292,7 @@ impl Node {
         }
     }
 
-    /// From now on nothing becomes durable, until called with `false`.
+    /// From now on nothing becomes durable and nothing is read, until called with `false`.
     pub fn hold_persists(&mut self, hold: bool) {
         self.hold_persists = hold;
         self.persist();
@@ -394,6 +422,11 @@ impl Node {
         self.provider_calls
     }
 
+    /// How often the store was asked for rows.
+    pub fn loads(&self) -> u64 {
+        self.loads
+    }
+
     /// The endpoint's own summary.
     pub fn status(&self) -> Status {
         self.endpoint.status()
@@ -406,7 +439,7 @@ impl Node {
 
     /// Everything durable but the time floor.
     pub fn snapshot(&mut self) -> Snapshot {
-        let rows = self.store.load().expect("the memory store loads");
+        let rows = self.store.rows();
         let rows = rows.into_iter().filter(|row| row.kind != RecordKind::TimeFloor);
         Snapshot(rows.map(|row| ((row.kind, row.key), row.value)).collect())
     }

@@ -15,6 +15,7 @@ use super::lookup::{ReplayCheck, RevocationLookup};
 use super::open::EnvelopeOpen;
 use super::reference::{Aes256Gcm, MlDsa65Verify};
 use super::seal::EnvelopeSeal;
+use super::store::{StoreLoad, StoreUpdate};
 
 /// A telemetry reading, and the largest payload that a constrained uplink would see in one message.
 const PAYLOADS: [usize; 2] = [256, 64 * 1024];
@@ -28,6 +29,16 @@ pub trait Workload {
 
     /// The size of what each operation works on, in bytes; 0 where that means nothing.
     fn bytes(&self) -> usize;
+
+    /// How many samples are enough of what takes long.
+    fn most_samples(&self) -> usize {
+        usize::MAX
+    }
+
+    /// What the first `run` took of memory, and the content that it holds there, in MiB.
+    fn resident(&self) -> Option<(f64, f64)> {
+        None
+    }
 
     /// Makes the next inputs and checks the last outcome.
     fn prepare(&mut self) -> Result<(), BenchError>;
@@ -58,6 +69,8 @@ enum Kind {
     ReplayCheck,
     RevocationLookup,
     RefuseJunk(Junk),
+    StoreLoad,
+    StoreUpdate,
 }
 
 impl Case {
@@ -88,6 +101,8 @@ impl Case {
         for junk in Junk::ALL {
             add(Kind::RefuseJunk(junk), &[Hybrid], &[&AWS_LC]);
         }
+        add(Kind::StoreLoad, &[Hybrid], &[&AWS_LC]);
+        add(Kind::StoreUpdate, &[Hybrid], &[&AWS_LC]);
         cases
     }
 
@@ -103,6 +118,8 @@ impl Case {
             Kind::ReplayCheck => "replay_check",
             Kind::RevocationLookup => "revocation_lookup",
             Kind::RefuseJunk(junk) => junk.name(),
+            Kind::StoreLoad => "store_load_100k",
+            Kind::StoreUpdate => "store_update",
         }
     }
 
@@ -129,7 +146,19 @@ impl Case {
             Kind::ReplayCheck => Box::new(ReplayCheck::new()),
             Kind::RevocationLookup => Box::new(RevocationLookup::new()?),
             Kind::RefuseJunk(junk) => Box::new(RefuseJunk::new(junk)?),
+            Kind::StoreLoad => Box::new(StoreLoad::new(suite, backend)?),
+            Kind::StoreUpdate => Box::new(StoreUpdate::new(suite, backend)?),
         })
+    }
+
+    /// Whether each run takes long enough to be a sample of its own.
+    pub fn is_slow(&self) -> bool {
+        self.kind == Kind::StoreLoad
+    }
+
+    /// The unit of its times, and how many microseconds that is.
+    pub(super) fn unit(&self) -> (&'static str, f64) {
+        if self.is_slow() { ("s", 1e6) } else { ("us", 1.0) }
     }
 
     /// Whether this row makes signatures, whose cost varies from message to message.

@@ -18,6 +18,7 @@ use pqc_iiot_core::identity::grants::{Action, Grant};
 use pqc_iiot_core::identity::keys::PublicIdentity;
 use pqc_iiot_core::identity::trust::PinnedAnchors;
 use pqc_iiot_core::ids::PeerId;
+use pqc_iiot_core::store::Row;
 use pqc_iiot_core::time::{Monotonic, Now, UnixTime};
 use pqc_iiot_core::topic::TopicFilter;
 use pqc_iiot_provider::random::{SeededRandom, SystemRandom};
@@ -176,6 +177,8 @@ pub(super) struct Gateway {
     pub(super) endpoint: Endpoint,
     pub(super) certificate: OperationalCertificate,
     provider: Arc<SoftwareProvider>,
+    config: EndpointConfig,
+    backend: Backend,
 }
 
 impl Gateway {
@@ -196,10 +199,22 @@ impl Gateway {
         let id = certificate.subject.clone();
         let config = EndpointConfig::new(id, keys, encoded, fleet.anchors.clone());
         let random = Box::new(self::random()?);
-        let endpoint = Endpoint::new(config, backend, random, &[], now()).map_err(|_| FAILED)?;
-        let mut gateway = Self { endpoint, certificate, provider };
+        let endpoint = Endpoint::new(config.clone(), backend, random, &[], now()).map_err(|_| FAILED)?;
+        let mut gateway = Self { endpoint, certificate, provider, config, backend };
         gateway.settle(Input::Connected { session_present: false });
         Ok(gateway)
+    }
+
+    /// Its keeper of keys.
+    pub(super) fn provider(&self) -> Arc<SoftwareProvider> {
+        Arc::clone(&self.provider)
+    }
+
+    /// The same gateway started from `rows`.
+    pub(super) fn restarted(&self, rows: &[Row]) -> Result<Endpoint, BenchError> {
+        let random = Box::new(self::random()?);
+        Endpoint::new(self.config.clone(), self.backend, random, rows, now())
+            .map_err(|_| BenchError::Outcome("a gateway did not start from its store"))
     }
 
     /// Takes `input` and does all that comes of it.

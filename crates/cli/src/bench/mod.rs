@@ -17,6 +17,7 @@ mod reference;
 mod report;
 mod seal;
 mod stats;
+mod store;
 
 pub use case::{Case, Workload};
 pub use junk::Junk;
@@ -91,11 +92,14 @@ pub fn run(
         let mut references = References::new()?;
         let mut samples = Samples::default();
         // The references are sampled between the row's own samples: a target is scaled by the moments it is judged in.
-        for _ in 0..effort.samples() / CHUNK {
+        let count = effort.samples().min(workload.most_samples());
+        let chunk = CHUNK.min(count);
+        for _ in 0..count / chunk {
             references.sample(stop)?;
-            samples.take(&mut *workload, CHUNK, stop)?;
+            samples.take(&mut *workload, chunk, stop)?;
         }
-        rows.push(Measured { case: *case, bytes: workload.bytes(), samples, references });
+        let (bytes, resident) = (workload.bytes(), workload.resident());
+        rows.push(Measured { case: *case, bytes, samples, references, resident });
     }
     Ok(Report::new(rows))
 }

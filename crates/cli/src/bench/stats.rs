@@ -32,7 +32,7 @@ impl Samples {
         count: usize,
         stop: &AtomicBool,
     ) -> Result<(), BenchError> {
-        let warm_up = if self.row.is_empty() { WARM_UP } else { 1 };
+        let warm_up = if self.row.is_empty() { WARM_UP.min(count) } else { 1 };
         for index in 0..warm_up + count {
             interrupted(stop)?;
             workload.prepare()?;

@@ -152,9 +152,10 @@ fn capabilities(checks: &mut Checks, keeper: &Keeper) {
 fn store(checks: &mut Checks, keeper: &Keeper) -> UnixTime {
     let loaded = open_store(keeper).and_then(|mut store| {
         let rows = store.load().map_err(|error| store_error(&error))?;
-        Ok((store.generation(), rows))
+        let others = store.verify_lazy().map_err(|error| store_error(&error))?;
+        Ok((store.generation(), rows, others))
     });
-    let (generation, rows) = match loaded {
+    let (generation, rows, others) = match loaded {
         Ok(loaded) => loaded,
         Err(error) => {
             checks.problem("store", &error);
@@ -170,7 +171,10 @@ fn store(checks: &mut Checks, keeper: &Keeper) -> UnixTime {
     }
     checks.ok(
         "store",
-        format!("{}, each verified, after {generation} commits", counted(rows.len() as u64, "row", "rows")),
+        format!(
+            "{}, each verified, after {generation} commits",
+            counted((rows.len() + others) as u64, "row", "rows")
+        ),
     );
     let clock = now();
     let Some(floor) = super::status::time_floor(&rows) else {

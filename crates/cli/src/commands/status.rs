@@ -2,9 +2,10 @@
 
 use std::io::{self, Write};
 
-use pqc_iiot_core::codec::{DecodeError, Reader};
+use pqc_iiot_core::codec::DecodeError;
 use pqc_iiot_core::control::revocation::{MAX_ENTRIES, RevocationEntryId, RevocationState};
-use pqc_iiot_core::ids::{Fingerprint, PeerId};
+use pqc_iiot_core::endpoint::PeerRecord;
+use pqc_iiot_core::ids::PeerId;
 use pqc_iiot_core::store::{RecordKind, Row};
 use pqc_iiot_core::time::UnixTime;
 use pqc_iiot_provider::store::Store;
@@ -121,7 +122,7 @@ pub(super) fn run(args: &StatusArgs, context: &Context) -> Result<()> {
         hold: super::device::held(&revocations).map(|(_, why)| why),
         time_floor: time_floor(&rows).map(rfc3339),
         store_commits: store.generation(),
-        store_rows: rows.len(),
+        store_rows: rows.len() + store.lazy_rows(),
         send_counters: count(RecordKind::SendCeiling),
         replay_windows: count(RecordKind::ReplayWindow),
         own_prekeys: count(RecordKind::Prekey),
@@ -144,20 +145,12 @@ pub(super) fn time_floor(rows: &[Row]) -> Option<UnixTime> {
 
 fn peer_row(row: &Row) -> Result<PeerRow, DecodeError> {
     let peer = PeerId::from_bytes(&row.key).map_err(|_| DecodeError::Value)?;
-    let mut reader = Reader::new(&row.value)?;
-    reader.array_of(7)?;
-    let key_epoch = reader.uint()?;
-    let identity = Fingerprint(reader.bytes_of()?);
-    reader.uint()?;
-    reader.bytes()?;
-    let prekey_bundle = reader.uint()?;
-    reader.bytes()?;
-    let revoked = reader.bool()?;
+    let record = PeerRecord::decode(&row.value)?;
     Ok(PeerRow {
         peer: peer.as_str().to_owned(),
-        key_epoch,
-        key_id: identity.key_id().to_string(),
-        prekey_bundle,
-        state: if revoked { "revoked" } else { "pinned" },
+        key_epoch: record.key_epoch,
+        key_id: record.identity.key_id().to_string(),
+        prekey_bundle: record.bundle_seq(),
+        state: if record.revoked { "revoked" } else { "pinned" },
     })
 }

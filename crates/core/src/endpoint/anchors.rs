@@ -47,16 +47,12 @@ impl Endpoint {
         let dropped: Vec<PeerId> = self
             .peers
             .iter()
-            .filter(|(_, peer)| {
-                peer.trusted
-                    .as_ref()
-                    .is_some_and(|trusted| !self.anchors.has_issuer(trusted.certificate.claims().issuer))
-            })
+            .filter(|(_, peer)| peer.in_force().is_some_and(|pins| !self.anchors.has_issuer(pins.issuer)))
             .map(|(id, _)| id.clone())
             .collect();
         for id in &dropped {
             if let Some(peer) = self.peers.get_mut(id) {
-                peer.trusted = None;
+                peer.end_trust();
             }
             audit.push(AuditEvent::new(AuditKind::PeerRevoked, Some(id.clone()), "issuer dropped"));
         }

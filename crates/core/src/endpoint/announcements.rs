@@ -4,7 +4,8 @@ use alloc::vec::Vec;
 use core::time::Duration;
 
 use super::output::{Event, Output};
-use super::peers::{Peer, Pins, Prekey, Trusted};
+use super::peers::{Owed, Peer, Prekey, Trusted};
+use super::record::{BundleRecord, PeerRecord, bundle_digest, certificate_digest, put};
 use super::refusal::RefusalReason;
 use super::{Durable, Endpoint, TrustMode};
 use crate::audit::{AuditEvent, AuditKind};
@@ -15,7 +16,8 @@ use crate::identity::certificate::{
     CertificateError, MAX_CERTIFICATE, OperationalCertificate, VerifiedCertificate,
 };
 use crate::identity::prekey::PrekeyBundle;
-use crate::ids::PeerId;
+use crate::ids::{Digest, PeerId};
+use crate::store::{Change, RecordKind};
 
 /// How often announcements and bundles that could not be looked at are fetched again.
 const REFETCH_EVERY: Duration = Duration::from_secs(1);
@@ -35,10 +37,11 @@ impl Endpoint {
         let peer = self.peers.get(id).ok_or(RefusalReason::UnknownPeer)?;
         if let Some(pins) = &peer.pins {
             // A repetition of what is in force costs no signature and leaves no trace.
-            if announcement.certificate() == pins.certificate && peer.trusted.is_some() {
+            let digest = certificate_digest(announcement.certificate());
+            if digest == pins.certificate && peer.in_force().is_some() {
                 return Ok(());
             }
-            check_pins(pins, &announcement)?;
+            check_pins(pins, &announcement, digest)?;
         }
         if !self.trust_allowed() {
             // New trust waits for the missing revocations.
@@ -73,16 +76,16 @@ impl Endpoint {
         announcement
             .verify(certificate.signer(), &PublishedBy { peer: id, topic: &topic })
             .map_err(|_| RefusalReason::BadSignature)?;
-        let trusted = Trusted::new(certificate);
-        if self.revocations.is_revoked(&trusted.revocation) {
+        let pins = PeerRecord::new(&certificate);
+        if self.revocations.is_revoked(&pins.revocation) {
             return Err(RefusalReason::Revoked);
         }
         self.budgets.announcements.give_back();
-        self.trust(id, trusted);
+        self.trust(id, Trusted::new(certificate), pins);
         Ok(())
     }
 
-    fn verify_certificate(&self, encoded: &[u8]) -> Result<VerifiedCertificate, RefusalReason> {
+    pub(super) fn verify_certificate(&self, encoded: &[u8]) -> Result<VerifiedCertificate, RefusalReason> {
         let at = self.clock.effective();
         let result = self.anchors.verify_certificate(encoded, at);
         let result = match (result, self.config.trust) {
@@ -112,44 +115,55 @@ impl Endpoint {
         VerifiedCertificate::self_issued(self.backend, certificate.verify(&key, &())?)
     }
 
-    fn trust(&mut self, id: &PeerId, trusted: Trusted) {
+    fn trust(&mut self, id: &PeerId, trusted: Trusted, mut pins: PeerRecord) {
         let Some(peer) = self.peers.get_mut(id) else { return };
-        let claims = trusted.certificate.claims();
-        let identity = trusted.certificate.fingerprint();
-        let same_keys = peer.pins.as_ref().is_some_and(|pins| pins.identity == identity);
-        let bundle = peer.pins.take().filter(|_| same_keys).map(|pins| (pins.bundle_seq, pins.bundle));
-        let prekey = peer.trusted.take().filter(|_| same_keys).and_then(|old| old.prekey);
-        let (bundle_seq, bundle) = bundle.unwrap_or_default();
-        let pins = Pins {
-            key_epoch: claims.key_epoch,
-            identity,
-            not_before: claims.not_before,
-            certificate: trusted.certificate.encoded().to_vec(),
-            bundle_seq,
-            bundle,
-            revoked: false,
-        };
-        let change = pins.change(id);
-        let detail = alloc::format!("epoch {} key {}", claims.key_epoch, trusted.certificate.key_id());
+        let mut changes = Vec::new();
+        let mut prekey = None;
+        if let Some(old) = peer.pins.take() {
+            if old.identity == pins.identity {
+                pins.bundle = old.bundle;
+                prekey = peer.trusted.as_mut().and_then(|old| old.prekey.take());
+            } else if old.bundle.is_some() {
+                changes.push(Change::Delete { kind: RecordKind::Bundle, key: id.as_str().into() });
+            }
+        }
+        let at = self.clock.effective();
+        let usable = pins.bundle.as_ref().is_some_and(|bundle| at < bundle.not_after);
+        // Otherwise its bundle is in the store, and both are loaded together when they are needed.
+        let at_hand = prekey.is_some() || !usable;
+        changes.push(pins.change(id));
+        changes.push(put(RecordKind::Certificate, id, trusted.certificate.encoded().to_vec()));
+        let detail = alloc::format!("epoch {} key {}", pins.key_epoch, pins.identity.key_id());
         peer.pins = Some(pins);
-        peer.trusted = Some(Trusted { prekey, ..trusted });
         peer.missed_keys = false;
         let missed_bundle = core::mem::take(&mut peer.missed_prekeys);
         let event = AuditEvent::new(AuditKind::KeyExchangeAccepted, Some(id.clone()), &detail);
-        let after = self.barrier.persist(alloc::vec![change], alloc::vec![event]);
+        let after = self.barrier.persist(changes, alloc::vec![event]);
+        if at_hand {
+            self.keep_parsed(id, Trusted { prekey, ..trusted });
+        } else {
+            self.leave_in_store(id);
+        }
         self.announce_ready(id, after);
         self.peer_can_be_sent_to(id);
         if missed_bundle {
             self.barrier.emit(Durable::NOW, Output::Refetch(self.topics.prekeys(id)));
         }
+        self.end_loading(id);
         self.retry_held();
     }
 
     /// Tells the application once the peer can be sent to.
     fn announce_ready(&mut self, id: &PeerId, after: Durable) {
-        let Some(trusted) = self.peers.get(id).and_then(|peer| peer.trusted.as_ref()) else { return };
-        if let Ok((key, _)) = trusted.kem_key(self.clock.effective()) {
-            let forward_secret = key != crate::provider::PrekeyId::STATIC;
+        let Some(peer) = self.peers.get(id) else { return };
+        let at = self.clock.effective();
+        let bundle = peer.in_force().and_then(|pins| pins.bundle.as_ref());
+        let forward_secret = bundle.is_some_and(|bundle| at < bundle.not_after);
+        let ready = match &peer.trusted {
+            Some(trusted) => trusted.kem_key(at).is_ok(),
+            None => peer.unloaded && forward_secret,
+        };
+        if ready {
             let event = Event::PeerReady { peer: id.clone(), forward_secret };
             self.barrier.emit(after, Output::Event(event));
         }
@@ -160,27 +174,29 @@ impl Endpoint {
         let bundle = Unverified::<PrekeyBundle>::decode(&payload, self.config.limits.prekeys)
             .map_err(|_| RefusalReason::Malformed)?;
         let claimed = bundle.unverified();
-        let (Some(trusted), Some(pins)) = (&peer.trusted, &peer.pins) else {
+        let Some(pins) = peer.in_force() else {
             // Its certificate may come next.
             if let Some(peer) = self.peers.get_mut(id) {
                 peer.missed_prekeys = true;
             }
             return Ok(());
         };
-        let certificate = &trusted.certificate;
-        if claimed.identity != certificate.fingerprint() || claimed.kem != certificate.claims().keys.kem {
+        let trusted = peer.trusted.as_ref();
+        let other_kem = trusted.is_some_and(|trusted| claimed.kem != trusted.certificate.claims().keys.kem);
+        if claimed.identity != pins.identity || other_kem {
             // Perhaps that of new keys, whose announcement comes next.
             if let Some(peer) = self.peers.get_mut(id) {
                 peer.missed_prekeys = true;
             }
             return Err(RefusalReason::BadPrekey);
         }
-        if claimed.bundle_seq < pins.bundle_seq {
+        if claimed.bundle_seq < pins.bundle_seq() {
             return Err(RefusalReason::Rollback);
         }
-        if claimed.bundle_seq == pins.bundle_seq {
+        if claimed.bundle_seq == pins.bundle_seq() {
             // The same content under any signature changes nothing; other content is a collision.
-            let repeated = same_content(pins, bundle.unverified());
+            let content = bundle_digest(claimed);
+            let repeated = pins.bundle.as_ref().is_some_and(|pinned| pinned.content == content);
             return if repeated { Ok(()) } else { Err(RefusalReason::Collision) };
         }
         if claimed.not_after <= self.clock.effective() {
@@ -190,34 +206,40 @@ impl Endpoint {
             self.missed(id, |peer| peer.missed_prekeys = true);
             return Err(RefusalReason::OverBudget);
         }
+        let Some(trusted) = self.peers.get(id).and_then(|peer| peer.trusted.as_ref()) else {
+            // Fetched again once the certificate is loaded.
+            self.missed(id, |peer| peer.missed_prekeys = true);
+            self.load(id, Some(Owed::Announcements));
+            return Ok(());
+        };
         let topic = self.topics.prekeys(id);
         let bundle = bundle
-            .verify(certificate.signer(), &PublishedBy { peer: id, topic: &topic })
+            .verify(trusted.certificate.signer(), &PublishedBy { peer: id, topic: &topic })
             .map_err(|_| RefusalReason::BadPrekey)?;
         self.budgets.announcements.give_back();
         let key = EncapsulationKey::parse(self.backend, bundle.kem, &bundle.encapsulation_key)
             .map_err(|_| RefusalReason::BadPrekey)?;
         let prekey = Prekey { id: bundle.prekey_id, key, not_after: bundle.not_after };
-        let bundle_seq = bundle.bundle_seq;
-        self.adopt_bundle(id, prekey, bundle_seq, payload);
+        let pinned = BundleRecord::new(&bundle);
+        self.genuine(id);
+        self.adopt_bundle(id, prekey, pinned, payload);
         Ok(())
     }
 
-    fn adopt_bundle(&mut self, id: &PeerId, prekey: Prekey, bundle_seq: u64, encoded: Vec<u8>) {
+    fn adopt_bundle(&mut self, id: &PeerId, prekey: Prekey, pinned: BundleRecord, encoded: Vec<u8>) {
         let Some(Peer { pins: Some(pins), trusted: Some(trusted), .. }) = self.peers.get_mut(id) else {
             return;
         };
         trusted.prekey = Some(prekey);
-        pins.bundle_seq = bundle_seq;
-        pins.bundle = encoded;
-        let change = pins.change(id);
-        let after = self.barrier.persist(alloc::vec![change], Vec::new());
+        pins.bundle = Some(pinned);
+        let changes = alloc::vec![pins.change(id), put(RecordKind::Bundle, id, encoded)];
+        let after = self.barrier.persist(changes, Vec::new());
         self.announce_ready(id, after);
         self.peer_can_be_sent_to(id);
     }
 
     /// Notes something of a peer's that found no budget, to be fetched again soon.
-    fn missed(&mut self, id: &PeerId, note: fn(&mut Peer)) {
+    pub(super) fn missed(&mut self, id: &PeerId, note: fn(&mut Peer)) {
         self.peers.get_mut(id).map(note);
         self.missed_retry.get_or_insert(self.clock.monotonic().plus(REFETCH_EVERY));
     }
@@ -230,7 +252,7 @@ impl Endpoint {
             return;
         }
         let worth = |(_, peer): &(&PeerId, &mut Peer)| {
-            peer.missed_keys || (peer.missed_prekeys && peer.trusted.is_some())
+            peer.missed_keys || (peer.missed_prekeys && peer.in_force().is_some())
         };
         let mut missed = self.peers.iter_mut().filter(worth);
         let mut filters = Vec::new();
@@ -238,7 +260,7 @@ impl Endpoint {
             if core::mem::take(&mut peer.missed_keys) {
                 filters.push(self.topics.keys(id));
             }
-            if peer.trusted.is_some() && core::mem::take(&mut peer.missed_prekeys) {
+            if peer.in_force().is_some() && core::mem::take(&mut peer.missed_prekeys) {
                 filters.push(self.topics.prekeys(id));
             }
         }
@@ -252,7 +274,11 @@ impl Endpoint {
 }
 
 /// What can be refused before any signature is checked.
-fn check_pins(pins: &Pins, announcement: &Announcement<'_>) -> Result<(), RefusalReason> {
+fn check_pins(
+    pins: &PeerRecord,
+    announcement: &Announcement<'_>,
+    certificate: Digest,
+) -> Result<(), RefusalReason> {
     let claimed = announcement.unverified();
     if claimed.key_epoch < pins.key_epoch {
         return Err(RefusalReason::Rollback);
@@ -266,7 +292,7 @@ fn check_pins(pins: &Pins, announcement: &Announcement<'_>) -> Result<(), Refusa
     if pins.revoked {
         return Err(RefusalReason::Revoked);
     }
-    if announcement.certificate() == pins.certificate {
+    if certificate == pins.certificate {
         return Ok(());
     }
     // The same keys under another certificate: only a later one, so that dropped grants do not come back.
@@ -277,10 +303,4 @@ fn check_pins(pins: &Pins, announcement: &Announcement<'_>) -> Result<(), Refusa
         return Err(RefusalReason::Rollback);
     }
     Ok(())
-}
-
-/// Whether the pinned bundle says the same.
-fn same_content(pins: &Pins, bundle: &PrekeyBundle) -> bool {
-    Unverified::<PrekeyBundle>::decode(&pins.bundle, usize::MAX)
-        .is_ok_and(|pinned| pinned.unverified() == bundle)
 }

@@ -49,6 +49,8 @@ pub struct EndpointConfig {
     pub prekeys: PrekeyPolicy,
     /// Whom to trust.
     pub trust: TrustMode,
+    /// How many peers' certificates are kept parsed, at least 1: [`MAX_PARSED_PEERS`](super::MAX_PARSED_PEERS).
+    pub parsed_peers: usize,
     /// What outbox and inbox hold.
     pub delivery: DeliveryLimits,
 }
@@ -141,6 +143,7 @@ impl EndpointConfig {
             prekeys: PrekeyPolicy::default(),
             trust: TrustMode::Strict,
             delivery: DeliveryLimits::default(),
+            parsed_peers: super::MAX_PARSED_PEERS,
         }
     }
 }

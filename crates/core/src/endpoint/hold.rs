@@ -38,12 +38,14 @@ pub(super) enum Why {
     Room,
     /// The sender's certificate has not arrived.
     Certificate(PeerId),
+    /// The sender's certificate is being loaded from the store.
+    Loading(PeerId),
 }
 
 impl Held {
     pub(super) fn reason(&self) -> RefusalReason {
         match self.why {
-            Why::Budget => RefusalReason::OverBudget,
+            Why::Budget | Why::Loading(_) => RefusalReason::OverBudget,
             Why::Room => RefusalReason::InboxFull,
             Why::Certificate(_) => RefusalReason::UnknownPeer,
         }
@@ -73,12 +75,30 @@ impl Hold {
         core::mem::take(&mut self.queue)
     }
 
+    /// What waits for the certificate of `peer` to be loaded, in order.
+    pub(super) fn take_loading(&mut self, peer: &PeerId) -> VecDeque<Held> {
+        let waits = |held: &Held| matches!(&held.why, Why::Loading(of) if of == peer);
+        let (ready, rest): (VecDeque<_>, VecDeque<_>) = self.take().into_iter().partition(waits);
+        self.bytes = rest.iter().map(|held| held.payload.len()).sum();
+        self.queue = rest;
+        ready
+    }
+
     pub(super) fn len(&self) -> usize {
         self.queue.len()
     }
 
-    pub(super) fn waits_for_budget(&self) -> bool {
-        self.queue.iter().any(|held| held.why == Why::Budget)
+    /// Whether more would soon be refused: something waits for budget, or much for certificates of the store.
+    pub(super) fn is_congested(&self) -> bool {
+        let mut loading = (0, 0);
+        for held in &self.queue {
+            match held.why {
+                Why::Budget => return true,
+                Why::Loading(_) => loading = (loading.0 + 1, loading.1 + held.payload.len()),
+                Why::Certificate(_) | Why::Room => {}
+            }
+        }
+        loading.0 >= MAX_HELD / 2 || loading.1 >= MAX_HELD_BYTES / 2
     }
 
     pub(super) fn waits_for_room(&self) -> bool {
@@ -89,6 +109,8 @@ impl Hold {
         let due = |held: &Held| match held.why {
             Why::Budget => budget.next_token(),
             Why::Room => None,
+            // The store's answer is what it waits for.
+            Why::Loading(_) => None,
             Why::Certificate(_) => Some(held.since.plus(MAX_HELD_FOR)),
         };
         self.queue.iter().filter_map(due).min()

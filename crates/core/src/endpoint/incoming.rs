@@ -8,6 +8,7 @@ use super::arrival::Arrival;
 use super::hold::{Held, Why};
 use super::input::{DeliveryId, OperationId};
 use super::output::Output;
+use super::peers::{Owed, Trusted};
 use super::pending::{Opening, Pending};
 use super::refusal::RefusalReason;
 use super::{Durable, Endpoint};
@@ -108,7 +109,7 @@ impl Endpoint {
         if peer.pins.as_ref().is_some_and(|pins| pins.revoked) {
             return refuse(RefusalReason::Revoked);
         }
-        let Some(trusted) = &peer.trusted else {
+        let Some(pins) = peer.in_force() else {
             let now = self.clock.monotonic();
             return if peer.expected_until.is_some_and(|until| now < until) {
                 Ok(Admission::Wait(Why::Certificate(peer_id.clone())))
@@ -116,8 +117,7 @@ impl Endpoint {
                 refuse(RefusalReason::UnknownPeer)
             };
         };
-        let certificate = &trusted.certificate;
-        if !certificate.claims().valid_at(self.clock.effective()) {
+        if !pins.valid_at(self.clock.effective()) {
             return refuse(RefusalReason::Expired);
         }
         if packet.recipient() != self.own.certificate.key_id() {
@@ -127,7 +127,7 @@ impl Endpoint {
         if !own.suites.contains(&packet.suite()) || !self.config.suites.contains(&packet.suite()) {
             return refuse(RefusalReason::SuiteNotAllowed);
         }
-        let (key_id, stream, sequence) = (certificate.key_id(), packet.stream(), packet.sequence());
+        let (key_id, stream, sequence) = (pins.identity.key_id(), packet.stream(), packet.sequence());
         if !control && stream == StreamId::CONTROL {
             return refuse(RefusalReason::WrongStream);
         }
@@ -150,9 +150,18 @@ impl Endpoint {
                 None => return refuse(RefusalReason::UnknownPrekey),
             },
         };
-        if !self.budgets.messages.take(self.clock.monotonic()) {
+        let paid = match &peer.trusted {
+            Some(trusted) => trusted.has_prepaid(),
+            None => self.loads.contains(peer_id),
+        };
+        if !paid && !self.budgets.messages.take(self.clock.monotonic()) {
             return Ok(Admission::Wait(Why::Budget));
         }
+        let Some(Trusted { certificate, .. }) = peer.trusted.as_deref() else {
+            let peer_id = peer_id.clone();
+            self.load(&peer_id, Some(Owed::Messages));
+            return Ok(Admission::Wait(Why::Loading(peer_id)));
+        };
         let envelope = match PendingOpen::verify(&packet, certificate, topic) {
             Ok(envelope) => envelope,
             Err(OpenFailure::Packet(error)) => return refuse(reason_of(error)),
@@ -195,9 +204,7 @@ impl Endpoint {
     fn deliver(&mut self, opening: Opening, shared: &Secret<32>) -> Result<(), RefusalReason> {
         // Trust may have ended while the provider worked.
         let peer = self.peers.get(&opening.peer).ok_or(RefusalReason::UnknownPeer)?;
-        let still_trusted =
-            peer.trusted.as_ref().is_some_and(|trusted| trusted.certificate.key_id() == opening.key_id);
-        if !still_trusted {
+        if !peer.trusts(opening.key_id) {
             return Err(RefusalReason::Revoked);
         }
         let Opening { delivery, topic, control, peer, key_id, stream, sequence, encapsulation_key, envelope } =
@@ -220,6 +227,7 @@ impl Endpoint {
 
         // Only now: what is genuine and cannot be opened could be sent again and again.
         self.budgets.messages.give_back();
+        self.genuine(&peer);
 
         let from = Arrival { peer, key_id, topic, stream, sequence };
         let after = match opened.body {
@@ -265,6 +273,13 @@ impl Endpoint {
             }
             (Pending::SealReceipt(sealing), result) => self.receipt_sealed(sealing, signature_of(&result)),
             (own, result) => self.provided_own(own, result),
+        }
+    }
+
+    /// Tries those again, in order, that waited for this peer's certificate to be loaded.
+    pub(super) fn retry_loaded(&mut self, peer: &PeerId) {
+        for held in self.hold.take_loading(peer) {
+            self.consider(held.since, held.delivery, held.topic, held.payload);
         }
     }
 

@@ -6,13 +6,14 @@ use alloc::vec::Vec;
 use crate::envelope::Content;
 use crate::ids::{PeerId, StreamId};
 use crate::provider::{ProviderFailure, ProviderResponse};
+use crate::store::Row;
 use crate::topic::Topic;
 
 /// Names one delivery of the broker's, to be acknowledged once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct DeliveryId(pub u64);
 
-/// Names one operation handed to the provider.
+/// Names one operation handed to the provider or the store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct OperationId(pub u64);
 
@@ -66,6 +67,8 @@ pub enum Input {
     Persisted(u64),
     /// The provider answered.
     Provided(OperationId, Result<ProviderResponse, ProviderFailure>),
+    /// The store answered an [`Output::Load`](super::Output::Load): those of the rows that exist.
+    Loaded(OperationId, Vec<Row>),
 }
 
 /// What the application wants.

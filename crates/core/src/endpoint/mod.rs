@@ -18,6 +18,7 @@ mod hold;
 mod inbox;
 mod incoming;
 mod input;
+mod loading;
 mod outbox;
 mod outgoing;
 mod output;
@@ -25,11 +26,13 @@ mod own_keys;
 mod peers;
 mod pending;
 mod receipts;
+mod record;
 mod refusal;
 mod resending;
 mod revocations;
 mod start;
 mod topics;
+mod upgrade;
 
 pub use clock::MAX_STEP;
 pub use config::{DeliveryLimits, EndpointConfig, FullPolicy, PrekeyPolicy, StartError, TrustMode};
@@ -40,11 +43,14 @@ pub use input::{
     Command, Consume, DeliveryId, Durability, Effect, EffectTooLarge, InboxId, Input, MAX_APPLICATION_KEY,
     MAX_APPLICATION_VALUE, OperationId, OutboxId, Priority, Publish, Ticket,
 };
+pub use loading::{MAX_PARSED_PEERS, MAX_WAITING_PUBLISHES};
 pub use outbox::OutboxStatus;
 pub use output::{Event, Message, Output, PeerLoss, Purpose, SendFailure, Transmit};
 pub use peers::MAX_PEERS;
+pub use record::{BundleRecord, PeerRecord};
 pub use refusal::{AUDIT_INTERVAL, MAX_NAMED_REFUSALS, RefusalReason};
 pub use topics::ControlTopics;
+pub use upgrade::upgrade_from_format_1;
 
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
@@ -66,6 +72,7 @@ use clock::Clock;
 use counters::SendCounters;
 use hold::Hold;
 use inbox::Inbox;
+use loading::{Loads, Recency};
 use outbox::Outbox;
 use own_keys::OwnPrekeys;
 use peers::Peer;
@@ -96,6 +103,9 @@ pub struct Endpoint {
     inbox: Inbox,
     /// The application's own rows.
     application: BTreeMap<Vec<u8>, Vec<u8>>,
+    /// Certificates on their way from the store.
+    loads: Loads,
+    recent: Recency,
     pending: PendingOperations,
     refusals: RefusalLog,
     barrier: Barrier,
@@ -181,6 +191,7 @@ impl Endpoint {
             Input::Timeout => self.timeout(),
             Input::Persisted(seq) => self.barrier.persisted(seq),
             Input::Provided(id, result) => self.provided(id, result),
+            Input::Loaded(id, rows) => self.loaded(id, &rows),
         }
     }
 
@@ -200,20 +211,21 @@ impl Endpoint {
     /// Operations under way and outputs waiting for the store. A driver stops reading from the network while this is
     /// above a bound of its choice.
     pub fn backlog(&self) -> usize {
-        self.pending.len() + self.barrier.waiting()
+        self.pending.len() + self.barrier.waiting() + self.loads.waiting_publishes()
     }
 
-    /// Whether application messages wait for budget, or for the application to consume earlier ones. A driver that feeds no more of them meanwhile, only what comes on
-    /// control topics, loses none: beyond [`MAX_HELD`] they are refused.
+    /// Whether application messages wait for budget, for the application to consume earlier ones, or many for certificates
+    /// of the store. A driver that feeds no more of them meanwhile, only what comes on control topics, loses none: beyond
+    /// [`MAX_HELD`] they are refused.
     pub fn is_congested(&self) -> bool {
-        self.hold.waits_for_budget() || self.inbox.is_full()
+        self.hold.is_congested() || self.inbox.is_full()
     }
 
     /// A summary for people and metrics.
     pub fn status(&self) -> Status {
         Status {
             peers: self.peers.len(),
-            ready: self.peers.values().filter(|peer| peer.trusted.is_some()).count(),
+            ready: self.peers.values().filter(|peer| peer.in_force().is_some()).count(),
             revocation_seq: self.revocations.head().seq,
             revoked: self.revocations.revoked().len(),
             revocations_behind: self.revocations.is_behind(),
@@ -323,15 +335,17 @@ impl Endpoint {
     }
 
     fn add_peer(&mut self, peer: PeerId) {
-        if peer == self.config.peer_id || self.peers.len() >= MAX_PEERS {
+        let full = self.peers.len() >= MAX_PEERS && !self.peers.contains_key(&peer);
+        if peer == self.config.peer_id || full {
             return;
         }
         let until = self.clock.monotonic().plus(MAX_HELD_FOR);
         if let Some(known) = self.peers.get_mut(&peer) {
             known.expected_until = Some(until);
             // Restored from the store: ready already.
-            if let Some(trusted) = &known.trusted {
-                let forward_secret = trusted.prekey.is_some();
+            let at = self.clock.effective();
+            if let Some(pins) = known.in_force().filter(|pins| known.trusted.is_some() || pins.valid_at(at)) {
+                let forward_secret = pins.bundle.as_ref().is_some_and(|bundle| at < bundle.not_after);
                 let event = Event::PeerReady { peer: peer.clone(), forward_secret };
                 self.barrier.emit(Durable::NOW, Output::Event(event));
             }

@@ -36,6 +36,12 @@ pub(super) enum NotNow {
 
 impl Endpoint {
     pub(super) fn publish(&mut self, publish: Publish) {
+        let at = self.clock.effective();
+        let must_load = self.peers.get(&publish.peer).is_some_and(|peer| peer.must_load(at));
+        let sends = self.online && !self.closed && !self.own.revoked;
+        if must_load && sends && publish.durability == Durability::Volatile {
+            return self.publish_once_loaded(publish);
+        }
         let ticket = publish.ticket;
         let result = match publish.durability {
             Durability::Durable => self.accept(publish),
@@ -47,7 +53,7 @@ impl Endpoint {
         self.pump();
     }
 
-    fn send_failed(&mut self, ticket: Ticket, reason: SendFailure) {
+    pub(super) fn send_failed(&mut self, ticket: Ticket, reason: SendFailure) {
         self.barrier.emit(Durable::NOW, Output::Event(Event::SendFailed { ticket, reason }));
     }
 
@@ -87,6 +93,9 @@ impl Endpoint {
         }
         if !ours.allows(Action::Publish, topic, now) {
             return Err(SendFailure::NoGrant);
+        }
+        if peer.unloaded && !peer.must_load(now) {
+            return Err(SendFailure::Expired);
         }
         if let Some(trusted) = &peer.trusted {
             let theirs = trusted.certificate.claims();
@@ -183,6 +192,9 @@ impl Endpoint {
     }
 
     fn pump_lane(&mut self, key: &LaneKey) {
+        if self.waits_for_load(key) {
+            return;
+        }
         let now = self.clock.monotonic();
         if self.room > 0 && self.outbox.lane_mut(key).is_some_and(Lane::take_resend) {
             self.resend_lane(key);
@@ -283,9 +295,13 @@ impl Endpoint {
         }
     }
 
-    /// The keys of a peer that something on `topic` may be sealed to now.
-    pub(super) fn addressee(&self, peer: &PeerId, topic: &str) -> Result<Addressee, NotNow> {
+    /// The keys of a peer that something on `topic` may be sealed to now. If they are in the store, they are loaded.
+    pub(super) fn addressee(&mut self, peer: &PeerId, topic: &str) -> Result<Addressee, NotNow> {
         let now = self.clock.effective();
+        if self.peers.get(peer).is_some_and(|peer| peer.must_load(now)) {
+            self.load_in_turn(peer);
+            return Err(NotNow::Wait);
+        }
         let ours = self.own.certificate.claims();
         let trusted = self.peers.get(peer).and_then(|peer| peer.trusted.as_ref()).ok_or(NotNow::Wait)?;
         let theirs = trusted.certificate.claims();
@@ -314,6 +330,7 @@ impl Endpoint {
         stream: StreamId,
         body: &Body,
     ) -> Result<(u64, Durable, PendingSeal), SendFailure> {
+        self.touch(peer);
         let trusted = self.peers.get(peer).and_then(|peer| peer.trusted.as_ref());
         let trusted = trusted.ok_or(SendFailure::NotReady)?;
         let (prekey, encapsulation_key) = trusted.kem_key(self.clock.effective())?;
@@ -341,8 +358,7 @@ impl Endpoint {
 
     /// Whether a peer still has the keys that something was sealed to, and we may still send.
     pub(super) fn still_addressed(&self, peer: &PeerId, recipient: crate::ids::KeyId) -> bool {
-        let trusted = self.peers.get(peer).and_then(|peer| peer.trusted.as_ref());
-        !self.own.revoked && trusted.is_some_and(|trusted| trusted.certificate.key_id() == recipient)
+        !self.own.revoked && self.peers.get(peer).is_some_and(|peer| peer.trusts(recipient))
     }
 
     /// The provider signed: the exact bytes go to disk, then to the network.

@@ -12,7 +12,7 @@ use crate::delivery::{LossReason, Origin};
 use crate::envelope::Content;
 use crate::ids::{PeerId, StreamId};
 use crate::provider::ProviderRequest;
-use crate::store::Change;
+use crate::store::{Change, RowKey};
 use crate::time::Monotonic;
 
 /// Something to do. What depends on a `Persist` comes out only after its `Persisted`.
@@ -29,6 +29,9 @@ pub enum Output {
     },
     /// Run a provider operation; answer [`Input::Provided`](super::Input::Provided).
     Provider(OperationId, ProviderRequest),
+    /// Read these rows; answer [`Input::Loaded`](super::Input::Loaded). Every `Persist` that came out before must be
+    /// visible in the answer; a later one may be.
+    Load(OperationId, Vec<RowKey>),
     /// Publish.
     Transmit(Transmit),
     /// Drop whatever to this peer has not left yet: nothing may be sent to it any more.
@@ -239,6 +242,9 @@ pub enum SendFailure {
     /// Volatile, and its announcement has not arrived or was refused.
     #[error("the peer has no accepted certificate yet")]
     NotReady,
+    /// Too many messages wait for their recipients' certificates to be loaded.
+    #[error("too many messages wait for their recipients' certificates to be loaded")]
+    Busy,
     /// Volatile, and it requires a prekey and offers no valid one.
     #[error("the peer requires a prekey and no valid one is known")]
     NoPrekey,

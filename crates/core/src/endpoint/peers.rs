@@ -1,15 +1,14 @@
 //! What an endpoint knows about its peers.
 
-use alloc::vec::Vec;
+use alloc::boxed::Box;
+use core::cell::Cell;
 
-use crate::codec::{DecodeError, Reader, Writer};
-use crate::control::revocation::RevocationEntryId;
+use super::record::PeerRecord;
 use crate::crypto::kem::EncapsulationKey;
 use crate::crypto::suite::SessionSuite;
 use crate::identity::certificate::VerifiedCertificate;
-use crate::ids::{Fingerprint, PeerId};
+use crate::ids::KeyId;
 use crate::provider::PrekeyId;
-use crate::store::{Change, RecordKind};
 use crate::time::{Monotonic, UnixTime};
 
 use super::output::SendFailure;
@@ -20,8 +19,12 @@ pub const MAX_PEERS: usize = 100_000;
 /// A peer somebody asked for. Pins outlive trust: a revoked or expired peer cannot come back with older keys.
 #[derive(Default)]
 pub(super) struct Peer {
-    pub(super) pins: Option<Pins>,
-    pub(super) trusted: Option<Trusted>,
+    pub(super) pins: Option<PeerRecord>,
+    /// Its certificate is in force and at hand.
+    pub(super) trusted: Option<Box<Trusted>>,
+    /// Its certificate is in force and in the store: to be loaded, and verified again, before it is used. Never while
+    /// `trusted` is there.
+    pub(super) unloaded: bool,
     /// An announcement came that could not be looked at: without budget, or while revocations are missing. Nothing of
     /// it is kept, as anyone may have sent it: the retained one is fetched again.
     pub(super) missed_keys: bool,
@@ -31,25 +34,36 @@ pub(super) struct Peer {
     pub(super) expected_until: Option<Monotonic>,
 }
 
-/// The highest of everything seen from a peer.
-#[derive(Clone, PartialEq, Eq)]
-pub(super) struct Pins {
-    pub(super) key_epoch: u64,
-    pub(super) identity: Fingerprint,
-    /// The certificate's `nbf`: an older certificate for the same keys is a rollback.
-    pub(super) not_before: UnixTime,
-    /// In force, or the last that was: what repeats it costs no signature.
-    pub(super) certificate: Vec<u8>,
-    pub(super) bundle_seq: u64,
-    pub(super) bundle: Vec<u8>,
-    pub(super) revoked: bool,
+impl Peer {
+    /// The pins of a certificate in force, at hand or not.
+    pub(super) fn in_force(&self) -> Option<&PeerRecord> {
+        self.pins.as_ref().filter(|_| self.unloaded || self.trusted.is_some())
+    }
+
+    /// Whether the keys in force are those with this id.
+    pub(super) fn trusts(&self, key: KeyId) -> bool {
+        self.in_force().is_some_and(|pins| pins.identity.key_id() == key)
+    }
+
+    /// Whether the certificate has to be loaded before it is used at `at`; what is out of its validity is not.
+    pub(super) fn must_load(&self, at: UnixTime) -> bool {
+        self.unloaded && self.pins.as_ref().is_some_and(|pins| pins.valid_at(at))
+    }
+
+    pub(super) fn end_trust(&mut self) {
+        self.trusted = None;
+        self.unloaded = false;
+    }
 }
 
 /// A peer whose certificate verified.
 pub(super) struct Trusted {
     pub(super) certificate: VerifiedCertificate,
-    pub(super) revocation: RevocationEntryId,
     pub(super) prekey: Option<Prekey>,
+    /// Its place in the order of use.
+    pub(super) used: u64,
+    /// What paid for loading it, until it pays for something else.
+    pub(super) owed: Cell<Option<Owed>>,
 }
 
 /// A peer's current prekey.
@@ -59,10 +73,27 @@ pub(super) struct Prekey {
     pub(super) not_after: UnixTime,
 }
 
+/// The budget that paid for loading a certificate. A message that caused it has paid for its own check, too: otherwise
+/// two peers that drop each other's certificates could spend all tokens on loading. What a bundle paid comes back with a
+/// genuine one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Owed {
+    Messages,
+    Announcements,
+}
+
 impl Trusted {
     pub(super) fn new(certificate: VerifiedCertificate) -> Self {
-        let revocation = RevocationEntryId::new(&certificate.claims().subject, &certificate.key_id());
-        Self { certificate, revocation, prekey: None }
+        Self { certificate, prekey: None, used: 0, owed: Cell::new(None) }
+    }
+
+    /// Whether loading it paid for a message; for one only.
+    pub(super) fn has_prepaid(&self) -> bool {
+        let prepaid = self.owed.get() == Some(Owed::Messages);
+        if prepaid {
+            self.owed.set(None);
+        }
+        prepaid
     }
 
     /// The key to seal to at `at`.
@@ -77,37 +108,5 @@ impl Trusted {
     /// The first of the peer's suites that `allowed` has.
     pub(super) fn suite(&self, allowed: &[SessionSuite]) -> Option<SessionSuite> {
         self.certificate.claims().suites.iter().copied().find(|suite| allowed.contains(suite))
-    }
-}
-
-impl Pins {
-    pub(super) fn change(&self, peer: &PeerId) -> Change {
-        let mut writer = Writer::new();
-        writer
-            .array(7)
-            .uint(self.key_epoch)
-            .bytes(self.identity.as_bytes())
-            .uint(self.not_before.0)
-            .bytes(&self.certificate)
-            .uint(self.bundle_seq)
-            .bytes(&self.bundle)
-            .bool(self.revoked);
-        Change::Put { kind: RecordKind::Peer, key: peer.as_str().into(), value: writer.finish() }
-    }
-
-    pub(super) fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
-        let mut reader = Reader::new(bytes)?;
-        reader.array_of(7)?;
-        let pins = Self {
-            key_epoch: reader.uint()?,
-            identity: Fingerprint(reader.bytes_of()?),
-            not_before: UnixTime(reader.uint()?),
-            certificate: reader.bytes()?.to_vec(),
-            bundle_seq: reader.uint()?,
-            bundle: reader.bytes()?.to_vec(),
-            revoked: reader.bool()?,
-        };
-        reader.finish()?;
-        Ok(pins)
     }
 }

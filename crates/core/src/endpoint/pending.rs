@@ -17,14 +17,23 @@ use crate::time::UnixTime;
 
 pub(super) enum Pending {
     SignAnnouncement(ToBeSigned<KeyAnnouncement>),
-    GeneratePrekey { id: PrekeyId, not_after: UnixTime },
-    SignBundle { bundle: PrekeyBundle, framed: ToBeSigned<PrekeyBundle>, after: Durable },
+    GeneratePrekey {
+        id: PrekeyId,
+        not_after: UnixTime,
+    },
+    SignBundle {
+        bundle: PrekeyBundle,
+        framed: ToBeSigned<PrekeyBundle>,
+        after: Durable,
+    },
     ImportPrekey(PrekeyId),
     ErasePrekey,
     Seal(Sealing),
     SealVolatile(SealingVolatile),
     SealReceipt(SealingReceipt),
     Open(Opening),
+    /// A peer's certificate and bundle, from the store.
+    Load(PeerId),
 }
 
 /// A message of the outbox.

@@ -18,7 +18,7 @@ impl Endpoint {
     pub(super) fn send_receipts(&mut self) {
         let now = self.clock.monotonic();
         for peer in self.inbox.due_receipts(now) {
-            if self.seal_receipt(&peer).is_none() {
+            if self.seal_receipt(&peer).is_none() && !self.confirm_once_loaded(&peer) {
                 // Without a link or keys; a peer that is gone for good asks for nothing more.
                 let retry = self.can_still_confirm(&peer).then(|| now.plus(RETRY));
                 self.inbox.receipt_made(&peer, now, retry);
@@ -26,8 +26,17 @@ impl Endpoint {
         }
     }
 
+    /// What could not be confirmed before the peer's certificate was there.
+    pub(super) fn confirm_loaded(&mut self, peer: &PeerId) {
+        let now = self.clock.monotonic();
+        if self.seal_receipt(peer).is_none() {
+            let retry = self.can_still_confirm(peer).then(|| now.plus(RETRY));
+            self.inbox.receipt_made(peer, now, retry);
+        }
+    }
+
     fn can_still_confirm(&self, peer: &PeerId) -> bool {
-        let revoked = |pins: &super::peers::Pins| pins.revoked;
+        let revoked = |pins: &super::PeerRecord| pins.revoked;
         let known = self.peers.get(peer).is_some_and(|peer| !peer.pins.as_ref().is_some_and(revoked));
         known && !self.own.revoked && !self.closed
     }

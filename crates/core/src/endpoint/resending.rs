@@ -64,8 +64,11 @@ impl Endpoint {
         let Some(entry) = self.outbox.entry(row) else { return };
         // While it is being sealed there is nothing to send again.
         let Some(sealed) = &entry.sealed else { return };
-        let Some(trusted) = self.peers.get(&key.peer).and_then(|peer| peer.trusted.as_ref()) else { return };
         let now = self.clock.effective();
+        if self.peers.get(&key.peer).is_some_and(|peer| peer.must_load(now)) {
+            return self.outbox.resend_later(key.clone());
+        }
+        let Some(trusted) = self.peers.get(&key.peer).and_then(|peer| peer.trusted.as_ref()) else { return };
         let theirs = trusted.certificate.claims();
         if !theirs.valid_at(now) || !self.own.certificate.claims().valid_at(now) || self.own.revoked {
             return;

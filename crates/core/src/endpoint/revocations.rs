@@ -152,14 +152,16 @@ impl Endpoint {
         let mut audit = alloc::vec![AuditEvent::new(kind, None, &alloc::format!("seq {seq}, {added} new"))];
         let mut lost: Vec<PeerId> = Vec::new();
         for (id, peer) in &mut self.peers {
-            let Some(trusted) = &peer.trusted else { continue };
-            if !self.revocations.is_revoked(&trusted.revocation) {
+            let in_force = peer.in_force().is_some();
+            let Some(pins) = &mut peer.pins else { continue };
+            if pins.revoked || !self.revocations.is_revoked(&pins.revocation) {
                 continue;
             }
-            peer.trusted = None;
-            if let Some(pins) = &mut peer.pins {
-                pins.revoked = true;
-                changes.push(pins.change(id));
+            pins.revoked = true;
+            changes.push(pins.change(id));
+            peer.end_trust();
+            if !in_force {
+                continue;
             }
             audit.push(AuditEvent::new(AuditKind::PeerRevoked, Some(id.clone()), "revoked"));
             lost.push(id.clone());

@@ -4,13 +4,10 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 use super::own_keys::OwnPrekey;
-use super::peers::{Peer, Pins, Prekey, Trusted};
+use super::peers::Peer;
+use super::record::PeerRecord;
 use super::*;
 use crate::codec::DecodeError;
-use crate::codec::signed::Unverified;
-use crate::crypto::kem::EncapsulationKey;
-use crate::identity::announcement::PublishedBy;
-use crate::identity::prekey::PrekeyBundle;
 use crate::identity::trust::AnchorsError;
 use crate::store::{Change, RecordKind, Row};
 use crate::topic::Topic;
@@ -69,6 +66,8 @@ impl Endpoint {
             outbox,
             inbox,
             application: BTreeMap::new(),
+            loads: Loads::default(),
+            recent: Recency::default(),
             pending: PendingOperations::default(),
             refusals: RefusalLog::default(),
             barrier: Barrier::default(),
@@ -165,33 +164,16 @@ impl Endpoint {
         Ok(())
     }
 
-    /// A stored peer is trusted again only if its certificate still verifies; its pins hold in any case.
+    /// A stored peer is trusted again if its certificate is in force still; it is verified once it is loaded. Its pins
+    /// hold in any case.
     fn restore_peer(&mut self, row: &Row) -> Result<(), DecodeError> {
         let id = PeerId::from_bytes(&row.key).map_err(|_| DecodeError::Value)?;
-        let mut pins = Pins::decode(&row.value)?;
-        let trusted = self
-            .anchors
-            .verify_certificate(&pins.certificate, self.clock.effective())
-            .ok()
-            .map(Trusted::new)
-            .filter(|trusted| trusted.certificate.fingerprint() == pins.identity);
-        pins.revoked |=
-            trusted.as_ref().is_some_and(|trusted| self.revocations.is_revoked(&trusted.revocation));
-        let mut trusted = trusted.filter(|_| !pins.revoked);
-        if let Some(trusted) = &mut trusted {
-            trusted.prekey = self.restore_bundle(&id, trusted, &pins.bundle);
-        }
-        self.peers.insert(id, Peer { pins: Some(pins), trusted, ..Peer::default() });
+        let mut pins = PeerRecord::decode(&row.value)?;
+        pins.revoked |= self.revocations.is_revoked(&pins.revocation);
+        let unloaded =
+            !pins.revoked && self.anchors.has_issuer(pins.issuer) && pins.valid_at(self.clock.effective());
+        self.peers.insert(id, Peer { pins: Some(pins), unloaded, ..Peer::default() });
         Ok(())
-    }
-
-    fn restore_bundle(&self, id: &PeerId, trusted: &Trusted, encoded: &[u8]) -> Option<Prekey> {
-        let bundle = Unverified::<PrekeyBundle>::decode(encoded, self.config.limits.prekeys).ok()?;
-        let topic = self.topics.prekeys(id);
-        let context = PublishedBy { peer: id, topic: &topic };
-        let bundle = bundle.verify(trusted.certificate.signer(), &context).ok()?;
-        let key = EncapsulationKey::parse(self.backend, bundle.kem, &bundle.encapsulation_key).ok()?;
-        Some(Prekey { id: bundle.prekey_id, key, not_after: bundle.not_after })
     }
 }
 
@@ -208,7 +190,11 @@ fn pin(
     let installed_anchors = PinnedAnchors::pin(backend, installed)?;
     let Some(stored) = stored else { return Ok((installed_anchors, Some(put(installed)))) };
     let stored = PinnedAnchors::pin(backend, stored)?;
-    if installed_anchors.anchors().version <= stored.anchors().version {
+    let (theirs, ours) = (installed_anchors.anchors(), stored.anchors());
+    if theirs.version == ours.version && theirs != ours {
+        return Err(AnchorsError::Conflict);
+    }
+    if theirs.version <= ours.version {
         return Ok((stored, None));
     }
     Ok((stored.succeed(installed, at)?, Some(put(installed))))

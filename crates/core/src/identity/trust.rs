@@ -144,6 +144,9 @@ pub enum AnchorsError {
     /// Not the version after the pinned one.
     #[error("the trust anchors are not the next version")]
     Version,
+    /// Not the pinned ones, although of the same version.
+    #[error("the trust anchors contradict the pinned ones of the same version")]
+    Conflict,
     /// Outside their validity.
     #[error("the trust anchors are outside their validity")]
     Validity,

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::sync::{mpsc, oneshot};
 
 use pqc_iiot_core::endpoint::{
-    Command, Consume, DeliveryId, Endpoint, Event, InboxId, Input, Output, Purpose, Ticket,
+    Command, Consume, DeliveryId, Endpoint, Event, InboxId, Input, OperationId, Output, Purpose, Ticket,
 };
 use pqc_iiot_core::time::{Monotonic, Now, UnixTime};
 use pqc_iiot_provider::datadir::DataDir;
@@ -274,6 +274,7 @@ impl Driver {
             Some((id, result)) = self.answers.recv() => self.feed(Input::Provided(id, result)),
             Some(completion) = self.durable.recv() => match completion {
                 Completion::Durable(seq) => self.feed(Input::Persisted(seq)),
+                Completion::Read { token, rows } => self.feed(Input::Loaded(OperationId(token), rows)),
                 Completion::Waiting(error) => tracing::error!(%error, "the store waits"),
                 Completion::Failed(error) => return Err(Stop::StoreFailed(error.to_string())),
                 _ => {}
@@ -308,6 +309,10 @@ impl Driver {
                 Output::Persist { seq, changes, audit } => {
                     let submitted = self.writer.submit(seq, self.clock.now().wall, changes, audit);
                     submitted.map_err(|error| Stop::StoreFailed(error.to_string()))?;
+                }
+                Output::Load(OperationId(token), rows) => {
+                    let asked = self.writer.read(token, rows);
+                    asked.map_err(|error| Stop::StoreFailed(error.to_string()))?;
                 }
                 Output::Provider(id, request) => {
                     let gone = || Stop::StoreFailed("the provider's thread ended".into());

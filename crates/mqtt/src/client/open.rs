@@ -11,8 +11,8 @@ use pqc_iiot_core::codec::signed::Unverified;
 use pqc_iiot_core::crypto::backend::Backend;
 use pqc_iiot_core::crypto::default_backend;
 use pqc_iiot_core::endpoint::{Endpoint, EndpointConfig, StartError};
-use pqc_iiot_core::identity::certificate::{MAX_CERTIFICATE, OperationalCertificate};
-use pqc_iiot_core::identity::trust::MAX_ANCHORS;
+use pqc_iiot_core::identity::certificate::{CertificateError, MAX_CERTIFICATE, OperationalCertificate};
+use pqc_iiot_core::identity::trust::{MAX_ANCHORS, PinnedAnchors};
 use pqc_iiot_core::topic::MAX_TOPIC;
 use pqc_iiot_provider::SecurityProvider;
 use pqc_iiot_provider::audit::{AuditError, AuditOptions, ChainedAuditLogger};
@@ -206,9 +206,13 @@ impl Storage {
         provider: &Arc<dyn SecurityProvider>,
         endpoint: &EndpointConfig,
     ) -> Result<Self, OpenError> {
+        // First, so that a damaged certificate is not taken for a damaged log.
+        check_own(provider.as_ref(), endpoint)?;
         let path = directory.file(DataFile::Store);
-        let exists = path.exists();
-        let store = if exists {
+        let audit_path = directory.audit_directory()?;
+        // Whoever logged anything had a store: one that is gone since is not replaced by an empty one.
+        let used = path.exists() || has_segments(&audit_path);
+        let store = if used {
             SqliteStore::open(&path, provider.as_ref())?
         } else {
             SqliteStore::create(&path, provider.as_ref())?
@@ -218,12 +222,32 @@ impl Storage {
             durable: store.audit_head(),
             ..AuditOptions::default()
         };
-        let audit = ChainedAuditLogger::new_signed(
-            &directory.audit_directory()?,
-            provider.clone(),
-            endpoint.peer_id.clone(),
-            options,
-        )?;
+        let audit =
+            ChainedAuditLogger::new_signed(&audit_path, provider.clone(), endpoint.peer_id.clone(), options)?;
         Ok(Self { store: Box::new(store), audit, directory: Some(directory) })
     }
+}
+
+/// Whether the installed anchors and certificate can be those of this identity. The endpoint judges them at its start, by
+/// the pinned anchors and the time.
+fn check_own(provider: &dyn SecurityProvider, endpoint: &EndpointConfig) -> Result<(), StartError> {
+    let anchors = PinnedAnchors::pin(default_backend(), &endpoint.anchors)?;
+    let decoded = Unverified::<OperationalCertificate>::decode(&endpoint.certificate, MAX_CERTIFICATE);
+    let decoded = decoded.map_err(CertificateError::from)?;
+    let claims = decoded.unverified();
+    if claims.subject != endpoint.peer_id || claims.keys != *provider.identity() {
+        return Err(StartError::NotOurs);
+    }
+    match anchors.verify_certificate(&endpoint.certificate, claims.not_before) {
+        // Perhaps one that later anchors appoint.
+        Ok(_) | Err(CertificateError::UnknownIssuer) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn has_segments(audit: &Path) -> bool {
+    let is_segment = |entry: std::io::Result<std::fs::DirEntry>| {
+        entry.is_ok_and(|entry| entry.file_name().as_encoded_bytes().starts_with(b"segment-"))
+    };
+    std::fs::read_dir(audit).is_ok_and(|mut entries| entries.any(is_segment))
 }

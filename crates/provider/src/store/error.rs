@@ -30,8 +30,8 @@ pub enum StoreError {
     },
     /// Written by a newer release.
     #[error(
-        "the store has format {found} and this release reads up to {supported}; \
-         install the release that wrote it, or restore the copy made before the upgrade"
+        "the store has format {found} and this release reads up to {supported}; it is unchanged: \
+         install the release that wrote it, or a later one, from its source: cargo install --locked --path crates/cli"
     )]
     NewerFormat {
         /// The store's format.
@@ -39,6 +39,29 @@ pub enum StoreError {
         /// The newest format of this release.
         supported: u32,
     },
+    /// It has rows that a newer release added.
+    #[error(
+        "the store has rows of table {table}, which this release does not know; it is unchanged: \
+         install the release that wrote them, or a later one, from its source: cargo install --locked --path crates/cli"
+    )]
+    NewerRows {
+        /// The table's number.
+        table: u8,
+    },
+    /// An earlier format could not be brought to this release's.
+    #[error(
+        "the store could not be brought to format {format}, as {row} is not understood; it is unchanged: \
+         go on with the release that wrote it"
+    )]
+    Upgrade {
+        /// The format it was to have.
+        format: u32,
+        /// The row in question.
+        row: RowName,
+    },
+    /// Rows of this kind are given by `load`, not read one by one.
+    #[error("rows of this kind are loaded at the start, not read one by one")]
+    LoadedAtStart,
     /// The content is not what was committed. It is not used, not even in part.
     #[error("the store is damaged or was tampered with: {0}")]
     Damaged(Damage),

@@ -22,6 +22,16 @@ impl MemoryStore {
         Self::default()
     }
 
+    /// Every row, also of lazy kinds.
+    pub fn rows(&self) -> Vec<Row> {
+        let row = |((kind, key), value): (&(RecordKind, Vec<u8>), &Vec<u8>)| Row {
+            kind: *kind,
+            key: key.clone(),
+            value: value.clone(),
+        };
+        self.rows.iter().map(row).collect()
+    }
+
     /// How many commits it took.
     pub fn commits(&self) -> u64 {
         self.commits
@@ -30,12 +40,14 @@ impl MemoryStore {
 
 impl Store for MemoryStore {
     fn load(&mut self) -> Result<Vec<Row>, StoreError> {
-        let row = |((kind, key), value): (&(RecordKind, Vec<u8>), &Vec<u8>)| Row {
-            kind: *kind,
-            key: key.clone(),
-            value: value.clone(),
-        };
-        Ok(self.rows.iter().map(row).collect())
+        Ok(self.rows().into_iter().filter(|row| !row.kind.is_lazy()).collect())
+    }
+
+    fn read(&mut self, kind: RecordKind, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        if !kind.is_lazy() {
+            return Err(StoreError::LoadedAtStart);
+        }
+        Ok(self.rows.get(&(kind, key.to_vec())).cloned())
     }
 
     fn commit(&mut self, changes: &[Change]) -> Result<(), StoreError> {

@@ -10,7 +10,7 @@ mod sqlite;
 mod writer;
 
 use pqc_iiot_core::audit::ChainHead;
-use pqc_iiot_core::store::{Change, Row};
+use pqc_iiot_core::store::{Change, RecordKind, Row};
 
 pub use self::error::{Damage, RowName, StoreError};
 pub use self::memory::MemoryStore;
@@ -24,10 +24,14 @@ pub const MAX_VALUE: usize = 1024 * 1024;
 
 /// Where durable rows live.
 pub trait Store: Send {
-    /// Every row, each verified.
+    /// Every row but those of lazy kinds ([`RecordKind::is_lazy`]), each verified. That none of those is missing, older
+    /// or surplus is verified too; their content is when it is read.
     fn load(&mut self) -> Result<Vec<Row>, StoreError>;
 
-    /// Makes all of `changes` durable, in order, or none. After any error but [`StoreError::TooLarge`] and
+    /// One row of a lazy kind, verified; `None` if there is none. After an error the store takes no more commits.
+    fn read(&mut self, kind: RecordKind, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError>;
+
+    /// Makes all of `changes` durable, in order, or none; of several changes to one row only the last costs anything. After any error but [`StoreError::TooLarge`] and
     /// [`StoreError::DiskFull`] the store refuses further commits until it is opened again.
     fn commit(&mut self, changes: &[Change]) -> Result<(), StoreError>;
 

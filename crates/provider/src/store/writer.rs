@@ -1,5 +1,5 @@
 //! The writer thread: it commits whatever has queued as one transaction, after the audit entries of that transaction
-//! are on disk.
+//! are on disk, and answers reads in their order among the batches.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,14 +8,14 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use pqc_iiot_core::audit::AuditEvent;
-use pqc_iiot_core::store::Change;
+use pqc_iiot_core::store::{Change, Row, RowKey};
 use pqc_iiot_core::time::UnixTime;
 use thiserror::Error;
 
 use super::{Store, StoreError};
 use crate::audit::{AuditError, ChainedAuditLogger};
 
-/// How many batches may wait.
+/// How many batches and reads may wait.
 const QUEUE: usize = 1024;
 /// The most batches in one commit.
 const GROUP: usize = 256;
@@ -42,6 +42,14 @@ pub struct Batch {
 pub enum Completion {
     /// Every batch up to and including this number is durable.
     Durable(u64),
+    /// The answer to [`Writer::read`]: those of the rows that exist. Everything submitted before is visible in it;
+    /// what was submitted later may be.
+    Read {
+        /// As it was asked with.
+        token: u64,
+        /// The rows.
+        rows: Vec<Row>,
+    },
     /// The disk is full. Nothing is lost: the writer keeps the batches and tries again until there is room.
     Waiting(WriterError),
     /// Writing failed for good; no later batch becomes durable either. The owner stops and starts anew.
@@ -90,7 +98,7 @@ impl std::fmt::Debug for SubmitError {
 /// A handle on the writer thread. Dropping it flushes what was submitted; [`Writer::shutdown`] also says whether that
 /// worked.
 pub struct Writer {
-    queue: Option<SyncSender<Batch>>,
+    queue: Option<SyncSender<Job>>,
     thread: Option<JoinHandle<Result<(), WriterError>>>,
     closing: Arc<AtomicBool>,
 }
@@ -102,9 +110,9 @@ impl Writer {
         audit: Option<ChainedAuditLogger>,
         completed: Box<dyn FnMut(Completion) + Send>,
     ) -> Result<Self, WriterError> {
-        let (queue, batches) = sync_channel(QUEUE);
+        let (queue, jobs) = sync_channel(QUEUE);
         let closing = Arc::new(AtomicBool::new(false));
-        let worker = Worker { store, audit, completed, batches, closing: Arc::clone(&closing) };
+        let worker = Worker { store, audit, completed, jobs, closing: Arc::clone(&closing) };
         let thread = std::thread::Builder::new()
             .name("pqc-iiot-writer".into())
             .spawn(move || worker.run())
@@ -121,15 +129,22 @@ impl Writer {
         events: Vec<AuditEvent>,
     ) -> Result<(), SubmitError> {
         let queue = self.queue.as_ref().ok_or(SubmitError::Stopped)?;
-        queue.send(Batch { seq, time, changes, events }).map_err(|_| SubmitError::Stopped)
+        queue.send(Job::Commit(Batch { seq, time, changes, events })).map_err(|_| SubmitError::Stopped)
+    }
+
+    /// Asks for rows of lazy kinds, waiting for room in the queue; answered by [`Completion::Read`]. A row that is not
+    /// what was committed is answered by [`Completion::Failed`], which names it.
+    pub fn read(&self, token: u64, rows: Vec<RowKey>) -> Result<(), SubmitError> {
+        let queue = self.queue.as_ref().ok_or(SubmitError::Stopped)?;
+        queue.send(Job::Read { token, rows }).map_err(|_| SubmitError::Stopped)
     }
 
     /// Hands over a batch, or gives it back if there is no room: never blocks.
     pub fn try_submit(&self, batch: Batch) -> Result<(), SubmitError> {
         let queue = self.queue.as_ref().ok_or(SubmitError::Stopped)?;
-        queue.try_send(batch).map_err(|error| match error {
-            TrySendError::Full(batch) => SubmitError::Full(batch),
-            TrySendError::Disconnected(_) => SubmitError::Stopped,
+        queue.try_send(Job::Commit(batch)).map_err(|error| match error {
+            TrySendError::Full(Job::Commit(batch)) => SubmitError::Full(batch),
+            _ => SubmitError::Stopped,
         })
     }
 
@@ -166,11 +181,16 @@ pub fn note_audit_end(store: &mut dyn Store, audit: &mut ChainedAuditLogger) -> 
     Ok(store.commit(&[])?)
 }
 
+enum Job {
+    Commit(Batch),
+    Read { token: u64, rows: Vec<RowKey> },
+}
+
 struct Worker {
     store: Box<dyn Store>,
     audit: Option<ChainedAuditLogger>,
     completed: Box<dyn FnMut(Completion) + Send>,
-    batches: Receiver<Batch>,
+    jobs: Receiver<Job>,
     closing: Arc<AtomicBool>,
 }
 
@@ -180,9 +200,9 @@ impl Worker {
             (self.completed)(Completion::Failed(error.clone()));
             return Err(error);
         }
-        while let Ok(first) = self.batches.recv() {
-            let group = self.gather(first);
-            if let Err(error) = self.write(group) {
+        while let Ok(first) = self.jobs.recv() {
+            let (group, reads) = self.gather(first);
+            if let Err(error) = self.write(group).and_then(|()| self.answer(reads)) {
                 (self.completed)(Completion::Failed(error.clone()));
                 return Err(error);
             }
@@ -191,17 +211,39 @@ impl Worker {
     }
 
     /// Takes whatever has queued behind `first`.
-    fn gather(&self, first: Batch) -> Vec<Batch> {
-        let mut group = vec![first];
+    fn gather(&self, first: Job) -> (Vec<Batch>, Vec<(u64, Vec<RowKey>)>) {
+        let (mut group, mut reads) = (Vec::new(), Vec::new());
         let started = Instant::now();
-        while group.len() < GROUP && started.elapsed() < GATHER {
-            let Ok(batch) = self.batches.try_recv() else { break };
-            group.push(batch);
+        let mut next = Some(first);
+        while let Some(job) = next {
+            match job {
+                Job::Commit(batch) => group.push(batch),
+                Job::Read { token, rows } => reads.push((token, rows)),
+            }
+            let room = group.len() + reads.len() < GROUP && started.elapsed() < GATHER;
+            next = if room { self.jobs.try_recv().ok() } else { None };
         }
-        group
+        (group, reads)
+    }
+
+    /// After what was committed with them: an answer may be newer than its question, never older.
+    fn answer(&mut self, reads: Vec<(u64, Vec<RowKey>)>) -> Result<(), WriterError> {
+        for (token, names) in reads {
+            let mut rows = Vec::with_capacity(names.len());
+            for RowKey { kind, key } in names {
+                if let Some(value) = self.store.read(kind, &key)? {
+                    rows.push(Row { kind, key, value });
+                }
+            }
+            (self.completed)(Completion::Read { token, rows });
+        }
+        Ok(())
     }
 
     fn write(&mut self, group: Vec<Batch>) -> Result<(), WriterError> {
+        if group.is_empty() {
+            return Ok(());
+        }
         let mut last = 0;
         let mut changes = Vec::new();
         for batch in group {

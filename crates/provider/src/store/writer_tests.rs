@@ -44,6 +44,9 @@ impl Store for Shared {
     fn load(&mut self) -> Result<Vec<Row>, StoreError> {
         self.store.lock().unwrap().load()
     }
+    fn read(&mut self, kind: RecordKind, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        self.store.lock().unwrap().read(kind, key)
+    }
     fn commit(&mut self, changes: &[Change]) -> Result<(), StoreError> {
         let _gate = self.gate.lock().unwrap();
         match self.failures.lock().unwrap().pop() {
@@ -191,6 +194,40 @@ fn audit_entries_are_on_disk_before_the_change_is_visible() {
     assert_eq!(head.seq, 3);
     let options = AuditOptions { durable: Some(head), ..AuditOptions::default() };
     assert_eq!(open(options).unwrap().head(), head);
+}
+
+#[test]
+fn a_read_sees_what_was_submitted_before_it() {
+    let shared = Shared::default();
+    let (writer, completions) = spawn(shared.clone(), None);
+    let name = |key: &[u8]| RowKey { kind: RecordKind::Certificate, key: key.to_vec() };
+    let gate = shared.gate.lock().unwrap();
+    for seq in 1..=3 {
+        let value = vec![seq as u8];
+        let change = Change::Put { kind: RecordKind::Certificate, key: b"press".to_vec(), value };
+        writer.submit(seq, UnixTime(0), vec![change], vec![]).unwrap();
+        writer.read(seq, vec![name(b"press"), name(b"absent")]).unwrap();
+    }
+    drop(gate);
+    writer.shutdown().unwrap();
+    let mut answered = vec![];
+    for completion in completions.iter() {
+        if let Completion::Read { token, rows } = completion {
+            assert_eq!(rows.len(), 1);
+            assert!(u64::from(rows[0].value[0]) >= token, "an older row than was submitted");
+            answered.push(token);
+        }
+    }
+    assert_eq!(answered, [1, 2, 3]);
+}
+
+#[test]
+fn a_row_that_is_never_read_so_stops_the_writer_with_its_name() {
+    let (writer, completions) = spawn(Shared::default(), None);
+    writer.read(1, vec![RowKey { kind: RecordKind::Peer, key: vec![] }]).unwrap();
+    let error = WriterError::from(StoreError::LoadedAtStart);
+    assert_eq!(completions.recv(), Ok(Completion::Failed(error.clone())));
+    assert_eq!(writer.shutdown(), Err(error));
 }
 
 #[test]

@@ -81,6 +81,11 @@ impl Lane {
         again.or_else(|| self.fresh.front().map(|row| (*row, Source::Fresh)))
     }
 
+    /// Whether it has something to send, as far as it is for the lane to say.
+    pub(in crate::endpoint) fn has_work(&self) -> bool {
+        self.next().is_some() || (self.resend && !self.in_flight.is_empty())
+    }
+
     pub(in crate::endpoint) fn take(&mut self, source: Source) {
         match source {
             Source::Again => self.again.pop_front(),
