@@ -299,6 +299,17 @@ impl Node {
         self.drain();
     }
 
+    /// Makes the oldest `count` of what is held durable, and what follows from it; nothing after them. False if there were
+    /// fewer.
+    pub fn release_persists(&mut self, count: usize) -> bool {
+        for _ in 0..count {
+            let Some(next) = self.held_persists.pop_front() else { return false };
+            self.write(next);
+            self.drain();
+        }
+        true
+    }
+
     /// From now on the provider does not answer, until called with `false`.
     pub fn hold_provider(&mut self, hold: bool) {
         self.hold_provider = hold;
