@@ -11,17 +11,18 @@ use pqc_iiot_core::control::revocation::{
     RevocationEntry, RevocationEntryId, RevocationIssuer, RevocationReason,
 };
 use pqc_iiot_core::crypto::suite::SessionSuite;
+use pqc_iiot_core::delivery::{Loss, LossReason, Origin, Receipt, ReceiptOf, ReceivedSet, StreamReceipt};
 use pqc_iiot_core::endpoint::ControlTopics;
-use pqc_iiot_core::envelope::Content;
+use pqc_iiot_core::envelope::{Body, Content, Tracking};
 use pqc_iiot_core::identity::authority::RoleSigner;
 use pqc_iiot_core::identity::request::CertificateRequest;
 use pqc_iiot_core::identity::trust::{TrustAnchors, assemble_anchors};
-use pqc_iiot_core::ids::Digest;
+use pqc_iiot_core::ids::{BootId, Digest, StreamId};
 use pqc_iiot_core::time::UnixTime;
 
 use super::json::{Json, hex, number, object, text};
 use super::refusals;
-use super::sealing::{Order, Sealed, seal};
+use super::sealing::{Cbor, Order, Sealed, seal};
 use super::world::{Made, NOT_BEFORE, NOW, Peer, Prekey, World, second_root, sign};
 
 /// The files, and every object in them that can be delivered: its topic and its bytes by its name.
@@ -36,6 +37,8 @@ const ANCHORS_TOPIC: &str = "pqc/anchors/v1";
 pub(crate) const UPDATES_TOPIC: &str = "pqc/revocations/v1";
 pub(crate) const CHECKPOINT_TOPIC: &str = "pqc/revocations/checkpoint/v1";
 pub(crate) const MESSAGE_TOPIC: &str = "plant/7/temperature";
+pub(crate) const CONTROL_TOPIC: &str = "pqc/control/gateway-1";
+pub(crate) const BOOT: [u8; 8] = *b"\x0b\x00\x07boot!";
 const LOCAL: &str = "";
 
 pub(crate) struct Collector {
@@ -224,7 +227,7 @@ fn envelopes(world: &World, prekey: &Prekey, collector: &mut Collector) -> Json 
         topic: MESSAGE_TOPIC,
         stream: 0,
         sequence: 1,
-        content: Content::telemetry(*b"23.5"),
+        body: Content::telemetry(*b"23.5").into(),
     };
     let mut full = Content::telemetry(*b"{\"celsius\":23.5}");
     full.content_type = Some("application/json".into());
@@ -237,7 +240,7 @@ fn envelopes(world: &World, prekey: &Prekey, collector: &mut Collector) -> Json 
             suite: SessionSuite::HybridChaCha,
             stream: 3,
             sequence: 70_000,
-            content: full,
+            body: full.into(),
             ..plain
         },
         Order {
@@ -247,16 +250,68 @@ fn envelopes(world: &World, prekey: &Prekey, collector: &mut Collector) -> Json 
             prekey: None,
             suite: SessionSuite::Cnsa2,
             topic: "plant/9/pressure",
-            content: Content::telemetry(*b"1013"),
+            body: Content::telemetry(*b"1013").into(),
             ..plain
         },
         plain,
     ];
     let [third, second, first] = orders.map(|order| collector.envelope(&order).json);
+    let mut envelopes = vec![first, second, third];
+    envelopes.extend(bodies(world, prekey, collector));
     object([
-        ("about", text("Envelopes with every value on the way. docs/protocol.md §7.")),
-        ("envelopes", Json::Array(vec![first, second, third])),
+        ("about", text("Envelopes with every value on the way. docs/protocol.md §§7, 9.")),
+        ("envelopes", Json::Array(envelopes)),
     ])
+}
+
+pub(crate) fn origin(msg_seq: u64) -> Origin {
+    Origin { boot: BootId(BOOT), msg_seq }
+}
+
+/// What press-7 has from gateway-1: of one boot 1 to 7, 9, and 11 to 300.
+pub(crate) fn receipt() -> Receipt {
+    let mut received = ReceivedSet::default();
+    for number in (1..=7).chain([9]).chain(11..=300) {
+        let _ = received.insert(number).unwrap();
+    }
+    let boots = vec![ReceiptOf { boot: BootId(BOOT), received }];
+    Receipt { streams: vec![StreamReceipt { stream: StreamId::default(), last_sequence: 1_300, boots }] }
+}
+
+/// One body of each kind that delivery needs; each plaintext once more by hand.
+fn bodies(world: &World, prekey: &Prekey, collector: &mut Collector) -> Vec<Json> {
+    let tracked = |tracking| Body::Message { content: Content::telemetry(*b"23.5"), tracking };
+    let by_hand = |keys: u64| Cbor::default().head(5, keys).uint(1);
+    let named = |cbor: Cbor, msg_seq| cbor.head(4, 2).bytes(&BOOT).uint(msg_seq);
+    let message = |key| named(by_hand(3).uint(0).uint(2).bytes(b"23.5").uint(key), 42).0;
+    let lost =
+        Body::Lost { origin: origin(43), loss: Loss { count: 1_000, reason: LossReason::DroppedOldest } };
+    let lost_by_hand = named(by_hand(3).uint(2).uint(7), 43).uint(9).head(4, 2).uint(1_000).uint(1).0;
+    let stream_by_hand = by_hand(2).uint(3).uint(10).head(4, 1).head(4, 3).uint(0).uint(1_300);
+    let boot_by_hand = stream_by_hand.head(4, 1).head(4, 3).bytes(&BOOT).uint(7);
+    let receipt_by_hand = boot_by_hand.head(4, 4).uint(9).uint(9).uint(11).uint(300).0;
+    let bodies = [
+        ("envelope/tracked", MESSAGE_TOPIC, 1, tracked(Tracking::Durable(origin(42))), message(7)),
+        ("envelope/volatile", MESSAGE_TOPIC, 2, tracked(Tracking::Volatile(origin(42))), message(8)),
+        ("envelope/loss-report", CONTROL_TOPIC, 1, lost, lost_by_hand),
+        ("envelope/receipt", CONTROL_TOPIC, 7, Body::Receipt(receipt()), receipt_by_hand),
+    ];
+    let sealed = (2..).zip(bodies).map(|(sequence, (name, topic, stream, body, plaintext))| {
+        let sealed = collector.envelope(&Order {
+            name,
+            from: &world.press_7,
+            to: &world.gateway_1,
+            prekey: Some(prekey),
+            suite: SessionSuite::Hybrid,
+            topic,
+            stream,
+            sequence,
+            body,
+        });
+        assert_eq!(sealed.plaintext, plaintext, "{name}");
+        sealed.json
+    });
+    sealed.collect()
 }
 
 fn revocation(world: &World, collector: &mut Collector) -> Json {
@@ -282,7 +337,7 @@ fn revocation(world: &World, collector: &mut Collector) -> Json {
     });
     let chunks = chunks.collect();
     object([
-        ("about", text("Two chained updates, and the checkpoint at their head. docs/protocol.md §10.")),
+        ("about", text("Two chained updates, and the checkpoint at their head. docs/protocol.md §11.")),
         ("updates", Json::Array(updates)),
         ("checkpoint", collector.signed("revocation/checkpoint", CHECKPOINT_TOPIC, &manifest)),
         ("chunks", Json::Array(chunks)),
@@ -320,7 +375,7 @@ fn audit(world: &World, collector: &mut Collector) -> Json {
     object([
         (
             "about",
-            text("A segment: its header and two entries, each after its frame prefix. docs/protocol.md §11."),
+            text("A segment: its header and two entries, each after its frame prefix. docs/protocol.md §12."),
         ),
         ("records", Json::Array(records)),
     ])

@@ -2,10 +2,13 @@
 
 use pqc_iiot_core::control::revocation::RevocationIssuer;
 use pqc_iiot_core::crypto::suite::SessionSuite;
-use pqc_iiot_core::envelope::{Content, MessageClass};
+use pqc_iiot_core::delivery::{Loss, LossReason};
+use pqc_iiot_core::envelope::{Body, Content, MessageClass, Tracking};
 use pqc_iiot_core::time::UnixTime;
 
-use super::generate::{CHECKPOINT_TOPIC, Collector, MESSAGE_TOPIC, UPDATES_TOPIC, revoked};
+use super::generate::{
+    CHECKPOINT_TOPIC, CONTROL_TOPIC, Collector, MESSAGE_TOPIC, UPDATES_TOPIC, origin, receipt, revoked,
+};
 use super::json::{Json, hex_text, number, object, text};
 use super::sealing::{Order, sign_again};
 use super::world::{NOT_AFTER, NOT_BEFORE, NOW, PRESS_7, Peer, Plan, Prekey, World, sign};
@@ -63,7 +66,7 @@ pub(crate) fn generate(world: &World, prekey: &Prekey, collector: &mut Collector
                  follows every peer of identities.json, pinned anchors/1, and holds the prekey of prekeys/gateway-1/2 if \
                  it is gateway-1; `before` is delivered first and accepted; then `object`, on its own topic unless \
                  `topic` is given, after `edit` (at byte `at`, replace `remove` bytes by `insert`) and `append_zeros`. \
-                 docs/protocol.md §13.",
+                 docs/protocol.md §14.",
             ),
         ),
         ("objects", Json::Array(objects)),
@@ -90,17 +93,53 @@ fn hostile_objects(world: &World, prekey: &Prekey, collector: &mut Collector) ->
         topic: MESSAGE_TOPIC,
         stream: 0,
         sequence: 2,
-        content: Content::default(),
+        body: Content::default().into(),
     };
     let mut command = Content::telemetry(*b"open the valve");
     command.class = MessageClass::Command;
     let mut late = Content::telemetry(*b"23.5");
     late.expires = Some(UnixTime(NOW));
     let telemetry = Content::telemetry(*b"23.5");
+    let mut twice = receipt();
+    twice.streams.extend(receipt().streams);
     for order in [
-        Order { name: "envelope/command", content: command, ..honest },
-        Order { name: "envelope/expired", content: late, ..honest },
-        Order { name: "envelope/outside-grant", topic: "plant/9/temperature", content: telemetry, ..honest },
+        Order { name: "envelope/command", body: command.into(), ..honest.clone() },
+        Order { name: "envelope/expired", body: late.into(), ..honest.clone() },
+        Order {
+            name: "envelope/outside-grant",
+            topic: "plant/9/temperature",
+            body: telemetry.clone().into(),
+            ..honest.clone()
+        },
+        Order { name: "envelope/message-on-stream-7", stream: 7, ..honest.clone() },
+        Order { name: "envelope/message-at-control", topic: CONTROL_TOPIC, ..honest.clone() },
+        Order {
+            name: "envelope/receipt-on-stream-0",
+            topic: CONTROL_TOPIC,
+            body: Body::Receipt(receipt()),
+            ..honest.clone()
+        },
+        Order {
+            name: "envelope/report-on-stream-7",
+            topic: CONTROL_TOPIC,
+            stream: 7,
+            body: report(1, 1),
+            ..honest.clone()
+        },
+        Order { name: "envelope/report-among-messages", body: report(1, 1), ..honest.clone() },
+        Order {
+            name: "envelope/number-0",
+            body: Body::Message { content: telemetry, tracking: Tracking::Durable(origin(0)) },
+            ..honest.clone()
+        },
+        Order { name: "envelope/no-loss", topic: CONTROL_TOPIC, body: report(1, 0), ..honest.clone() },
+        Order {
+            name: "envelope/receipt-of-one-stream-twice",
+            topic: CONTROL_TOPIC,
+            stream: 7,
+            body: Body::Receipt(twice),
+            ..honest
+        },
     ] {
         let sealed = collector.envelope(&order);
         objects.push(object([
@@ -143,6 +182,10 @@ fn hostile_objects(world: &World, prekey: &Prekey, collector: &mut Collector) ->
     objects
 }
 
+fn report(msg_seq: u64, count: u64) -> Body {
+    Body::Lost { origin: origin(msg_seq), loss: Loss { count, reason: LossReason::Aged } }
+}
+
 fn cases(world: &World, collector: &Collector) -> Vec<Case> {
     let mut cases = messages(world, collector);
     cases.extend(announcements(world, collector));
@@ -163,6 +206,7 @@ fn messages(world: &World, collector: &Collector) -> Vec<Case> {
     let signature = packet.len() - world.press_7.set.signature_len();
     let flip = |at: usize| Some(Edit { at, remove: 1, insert: vec![packet[at] ^ 1] });
     let message = |name, refused, edit| Case { name, refused, edit, ..MESSAGE };
+    let body = |name, refused, object| Case { name, refused, object, ..MESSAGE };
     vec![
         message("empty", "malformed", Some(Edit { at: 0, remove: packet.len(), insert: Vec::new() })),
         message("first byte 0x00", "unknown-kind", Some(Edit { at: 0, remove: 1, insert: vec![0] })),
@@ -229,6 +273,18 @@ fn messages(world: &World, collector: &Collector) -> Vec<Case> {
             ..MESSAGE
         },
         Case { name: "a command", refused: "command-outside-session", object: "envelope/command", ..MESSAGE },
+        body("a message on stream 7", "wrong-stream", "envelope/message-on-stream-7"),
+        body("a message at a control topic", "wrong-stream", "envelope/message-at-control"),
+        body("a receipt on stream 0", "wrong-stream", "envelope/receipt-on-stream-0"),
+        body("a loss report on stream 7", "wrong-stream", "envelope/report-on-stream-7"),
+        body("a loss report among messages", "wrong-stream", "envelope/report-among-messages"),
+        Case {
+            topic: Some("pqc/control/press-7"),
+            ..body("another's control topic", "invalid-topic", "envelope/receipt")
+        },
+        body("message number 0", "malformed", "envelope/number-0"),
+        body("a loss of nothing", "malformed", "envelope/no-loss"),
+        body("one stream twice in a receipt", "malformed", "envelope/receipt-of-one-stream-twice"),
         Case { name: "expired content", refused: "message-expired", object: "envelope/expired", ..MESSAGE },
         Case { name: "outside the grant", refused: "no-grant", object: "envelope/outside-grant", ..MESSAGE },
         Case {

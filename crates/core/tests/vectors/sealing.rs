@@ -3,7 +3,7 @@
 use pqc_iiot_core::crypto::kdf;
 use pqc_iiot_core::crypto::kem::EncapsulationKey;
 use pqc_iiot_core::crypto::suite::SessionSuite;
-use pqc_iiot_core::envelope::{Content, PendingSeal, Recipient, Sender};
+use pqc_iiot_core::envelope::{Body, PendingSeal, Recipient, Sender};
 use pqc_iiot_core::ids::StreamId;
 use pqc_iiot_core::provider::PrekeyId;
 
@@ -12,10 +12,10 @@ use super::world::{BACKEND, Draw, Peer, Prekey};
 
 /// CBOR heads by hand: the specification's second opinion.
 #[derive(Default)]
-struct Cbor(Vec<u8>);
+pub(crate) struct Cbor(pub(crate) Vec<u8>);
 
 impl Cbor {
-    fn head(mut self, major: u8, argument: u64) -> Self {
+    pub(crate) fn head(mut self, major: u8, argument: u64) -> Self {
         let bytes = argument.to_be_bytes();
         let (low, width) = match argument {
             0..24 => (argument as u8, 0),
@@ -29,11 +29,11 @@ impl Cbor {
         self
     }
 
-    fn uint(self, value: u64) -> Self {
+    pub(crate) fn uint(self, value: u64) -> Self {
         self.head(0, value)
     }
 
-    fn bytes(self, value: &[u8]) -> Self {
+    pub(crate) fn bytes(self, value: &[u8]) -> Self {
         let mut this = self.head(2, value.len() as u64);
         this.0.extend_from_slice(value);
         this
@@ -46,6 +46,7 @@ impl Cbor {
     }
 }
 
+#[derive(Clone)]
 pub(crate) struct Order<'a> {
     pub(crate) name: &'a str,
     pub(crate) from: &'a Peer,
@@ -56,11 +57,12 @@ pub(crate) struct Order<'a> {
     pub(crate) topic: &'a str,
     pub(crate) stream: u8,
     pub(crate) sequence: u64,
-    pub(crate) content: Content,
+    pub(crate) body: Body,
 }
 
 pub(crate) struct Sealed {
     pub(crate) packet: Vec<u8>,
+    pub(crate) plaintext: Vec<u8>,
     pub(crate) json: Json,
 }
 
@@ -95,7 +97,7 @@ pub(crate) fn seal(order: &Order<'_>) -> Sealed {
         order.topic,
         stream,
         order.sequence,
-        &order.content.clone().into(),
+        &order.body,
     )
     .unwrap();
     let kem_random = std::mem::take(&mut draw.drawn);
@@ -177,7 +179,7 @@ pub(crate) fn seal(order: &Order<'_>) -> Sealed {
         ("signature_random", hex(&draw.drawn)),
         ("packet", hex(&packet)),
     ]);
-    Sealed { packet, json }
+    Sealed { packet, plaintext, json }
 }
 
 fn secret(bytes: [u8; 32]) -> pqc_iiot_core::crypto::secret::Secret<32> {
