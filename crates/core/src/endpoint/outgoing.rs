@@ -1,7 +1,6 @@
 //! Messages out: permission and a durable place in the outbox; then, as the link allows, a sequence, the seal, the
 //! signature, the exact bytes on disk, and only then the network.
 
-use alloc::collections::BTreeSet;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::time::Duration;
@@ -23,6 +22,8 @@ const FRAMING: usize = 4096;
 const LONGEST_KEM_CIPHERTEXT: usize = 1568;
 /// Seals under way at once: what the provider is given ahead, and all that a crash makes it do again.
 const MAX_SEALING: usize = 64;
+/// How many of one lane before the next has its turn.
+const QUANTUM: usize = 8;
 /// How long sealing to a peer pauses after the provider failed.
 const PROVIDER_PAUSE: Duration = Duration::from_secs(5);
 
@@ -162,13 +163,17 @@ impl Endpoint {
 
     /// Gives a message up and tells both sides: the application now, the receiver in its turn.
     pub(super) fn give_up(&mut self, row: RowId, reason: LossReason) {
+        self.give_up_as(row, reason, SendFailure::Lost(reason));
+    }
+
+    fn give_up_as(&mut self, row: RowId, reason: LossReason, failure: SendFailure) {
         let Some(entry) = self.outbox.entry_mut(row) else { return };
         let (key, ticket) = (entry.lane.clone(), entry.ticket.take());
         let changes = self.outbox.give_up(row, reason);
         let after = self.barrier.persist(changes, Vec::new());
         self.tell_lost(after, &key, 1, reason);
         if let Some(ticket) = ticket {
-            let event = Event::SendFailed { ticket, reason: SendFailure::Lost(reason) };
+            let event = Event::SendFailed { ticket, reason: failure };
             self.barrier.emit(after, Output::Event(event));
         }
     }
@@ -179,13 +184,17 @@ impl Endpoint {
         self.barrier.emit(after, Output::Event(event));
     }
 
-    /// Seals whatever can go now, lane by lane.
+    /// Seals whatever can go now, a few of each lane in turn.
     pub(super) fn pump(&mut self) {
-        let lanes: BTreeSet<LaneKey> = self.outbox.take_attention();
         if !self.online || self.closed || self.own.revoked {
+            // All lanes are looked at again once the link is up.
+            self.outbox.look_at_none();
             return;
         }
-        for key in lanes {
+        while self.outbox.sealing < MAX_SEALING
+            && self.room > 0
+            && let Some(key) = self.outbox.next_lane()
+        {
             self.pump_lane(&key);
             self.outbox.schedule(&key);
         }
@@ -196,15 +205,10 @@ impl Endpoint {
             return;
         }
         let now = self.clock.monotonic();
-        if self.room > 0 && self.outbox.lane_mut(key).is_some_and(Lane::take_resend) {
+        if self.outbox.lane_mut(key).is_some_and(Lane::take_resend) {
             self.resend_lane(key);
         }
-        loop {
-            if self.outbox.sealing >= MAX_SEALING || self.room == 0 {
-                // Its turn comes again when a seal is finished, or the transport has room.
-                self.outbox.needs_attention(key.clone());
-                return;
-            }
+        for _ in 0..QUANTUM {
             let Some(lane) = self.outbox.lane_mut(key) else { return };
             if lane.not_before.is_some_and(|at| now < at) {
                 return;
@@ -235,24 +239,19 @@ impl Endpoint {
                 Err(NotNow::Never(reason)) => self.unsendable(row, reason),
             }
         }
+        // Its turn comes again after the others'.
+        self.outbox.needs_attention(key.clone());
     }
 
-    /// It can never be sealed: its receiver hears of one lost message, if it can hear at all.
+    /// It can never be sealed. Its receiver hears of one lost message; a report that cannot be sealed either is dropped,
+    /// as our application was told before.
     fn unsendable(&mut self, row: RowId, reason: SendFailure) {
-        let Some(entry) = self.outbox.entry_mut(row) else { return };
-        let (key, ticket) = (entry.lane.clone(), entry.ticket.take());
-        let count = match entry.item {
-            Item::Message(_) => 1,
-            // A report that cannot be sent either has been told to our application before.
-            Item::Lost(_) => 0,
-        };
-        let Some((_, change)) = self.outbox.remove(row) else { return };
-        let after = self.barrier.persist(alloc::vec![change], Vec::new());
-        if count > 0 {
-            self.tell_lost(after, &key, count, LossReason::Unsendable);
+        let report = self.outbox.entry(row).is_some_and(|entry| matches!(entry.item, Item::Lost(_)));
+        if !report {
+            return self.give_up_as(row, LossReason::Unsendable, reason);
         }
-        if let Some(ticket) = ticket {
-            self.barrier.emit(after, Output::Event(Event::SendFailed { ticket, reason }));
+        if let Some((_, change)) = self.outbox.remove(row) {
+            self.barrier.persist(alloc::vec![change], Vec::new());
         }
     }
 

@@ -7,6 +7,7 @@ pub(super) use entry::{Entry, Item, LaneKey, RowId, Sealed, row_key, size_of};
 pub(super) use lane::{Lane, Source};
 
 use alloc::collections::{BTreeMap, BTreeSet};
+use core::ops::Bound;
 use core::time::Duration;
 
 use super::config::{DeliveryLimits, FullPolicy};
@@ -31,6 +32,8 @@ pub(super) struct Outbox {
     pub(super) sealing: usize,
     /// Lanes that may have something to send now.
     attention: BTreeSet<LaneKey>,
+    /// The lane that had the last turn.
+    turn: Option<LaneKey>,
     timers: BTreeSet<(Monotonic, LaneKey)>,
     timer_of: BTreeMap<LaneKey, Monotonic>,
     /// The rate at which a backlog drains.
@@ -73,6 +76,7 @@ impl Outbox {
             bytes: 0,
             sealing: 0,
             attention: BTreeSet::new(),
+            turn: None,
             timers: BTreeSet::new(),
             timer_of: BTreeMap::new(),
             next_age_check: Monotonic::default(),
@@ -273,8 +277,22 @@ impl Outbox {
         }
     }
 
-    pub(super) fn take_attention(&mut self) -> BTreeSet<LaneKey> {
-        core::mem::take(&mut self.attention)
+    /// The next lane in turn that may have something to send.
+    pub(super) fn next_lane(&mut self) -> Option<LaneKey> {
+        let after = self.turn.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
+        let next = self
+            .attention
+            .range((after, Bound::Unbounded))
+            .next()
+            .or_else(|| self.attention.first())
+            .cloned()?;
+        self.attention.remove(&next);
+        self.turn = Some(next.clone());
+        Some(next)
+    }
+
+    pub(super) fn look_at_none(&mut self) {
+        self.attention.clear();
     }
 
     /// Every lane to a peer.
