@@ -56,6 +56,7 @@ fn publish_volatile(world: &mut World, number: u64) {
         content: Content::telemetry(number.to_string()),
         durability: Durability::Volatile,
         priority: Priority::Normal,
+        effects: Vec::new(),
     };
     world.node("press").input(Input::Command(Command::Publish(publish)));
     world.settle();

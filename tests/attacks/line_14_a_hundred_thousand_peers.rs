@@ -89,6 +89,7 @@ fn a_hundred_thousand_peers_are_saved_loaded_and_used() {
         content: pqc_iiot_core::envelope::Content::telemetry("x"),
         durability: pqc_iiot_core::endpoint::Durability::Durable,
         priority: pqc_iiot_core::endpoint::Priority::Normal,
+        effects: Vec::new(),
     };
     endpoint.handle(now, Input::Connected { session_present: true });
     endpoint.handle(now, Input::Command(Command::Publish(publish)));

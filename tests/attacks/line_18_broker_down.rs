@@ -40,6 +40,7 @@ fn publish_urgent(world: &mut World, ticket: Ticket) {
         content: Content::telemetry("urgent"),
         durability: Durability::Durable,
         priority: Priority::High,
+        effects: Vec::new(),
     };
     world.node("press").input(Input::Command(Command::Publish(publish)));
 }

@@ -354,6 +354,17 @@ impl Node {
 
     /// Publishes any content on stream 0.
     pub fn publish_content(&mut self, to: &str, topic: &str, content: Content) -> Ticket {
+        self.publish_noting(to, topic, content, Vec::new())
+    }
+
+    /// As [`Node::publish_content`], changing the application's own rows in the same transaction.
+    pub fn publish_noting(
+        &mut self,
+        to: &str,
+        topic: &str,
+        content: Content,
+        effects: Vec<Effect>,
+    ) -> Ticket {
         self.tickets += 1;
         let ticket = Ticket(self.tickets);
         let topic = Topic::new(topic).expect("a valid topic");
@@ -365,6 +376,7 @@ impl Node {
             content,
             durability: Durability::Durable,
             priority: Priority::Normal,
+            effects,
         };
         self.input(Input::Command(Command::Publish(publish)));
         ticket

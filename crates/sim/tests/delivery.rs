@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use pqc_iiot_core::delivery::LossReason;
-use pqc_iiot_core::endpoint::{DeliveryLimits, Event, FullPolicy, RefusalReason, SendFailure};
-use pqc_iiot_core::envelope::Packet;
+use pqc_iiot_core::endpoint::{DeliveryLimits, Effect, Event, FullPolicy, RefusalReason, SendFailure};
+use pqc_iiot_core::envelope::{Content, Packet};
 use pqc_iiot_sim::{EPOCH, Forget, NodeOptions, World, publish, subscribe};
 
 const TOPIC: &str = "plant/press/temperature";
@@ -280,4 +280,33 @@ fn receipts_by_others_and_from_the_past_end_nothing() {
     world.advance(Duration::from_secs(2));
     assert_eq!(waiting(&mut world), 0);
     assert_eq!(world.node("gateway").consumed().len(), texts.len() + 20);
+}
+
+/// What an application notes about a message becomes durable with its acceptance or not at all: it knows after a crash which
+/// message comes next.
+#[test]
+fn a_note_is_durable_exactly_if_its_message_is() {
+    let mut world = pair();
+    let send = |world: &mut World, number: u8| {
+        let note = Effect::put(b"last", &[number]).unwrap();
+        world.node("press").publish_noting("gateway", TOPIC, Content::telemetry([number]), vec![note]);
+    };
+    let last =
+        |world: &mut World| world.node("press").endpoint().application_row(b"last").map(<[u8]>::to_vec);
+    send(&mut world, 1);
+    world.node("press").hold_persists(true);
+    send(&mut world, 2);
+    world.restart("press");
+    assert_eq!(last(&mut world), Some(vec![1]));
+
+    world.node("press").hold_persists(false);
+    send(&mut world, 2);
+    // Refused: nothing is noted.
+    let note = Effect::put(b"last", &[9]).unwrap();
+    world.node("press").publish_noting("nobody", TOPIC, Content::telemetry([9]), vec![note]);
+    world.restart("press");
+    assert_eq!(last(&mut world), Some(vec![2]));
+    world.advance(Duration::from_secs(5));
+    world.settle();
+    assert_eq!(world.node("gateway").received(), ["\u{1}", "\u{2}"]);
 }

@@ -118,6 +118,7 @@ fn volatile_messages_wait_for_a_load_within_a_bound() {
             content: Content::telemetry(n.to_string()),
             durability: Durability::Volatile,
             priority: Priority::Normal,
+            effects: Vec::new(),
         };
         world.node("gateway").input(Input::Command(Command::Publish(publish)));
     }

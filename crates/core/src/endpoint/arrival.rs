@@ -5,7 +5,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use super::incoming::{reason_of_replay, window_key};
-use super::input::Consume;
+use super::input::{Consume, Effect};
 use super::output::{Event, Message, Output};
 use super::refusal::RefusalReason;
 use super::{Durable, Endpoint};
@@ -134,19 +134,7 @@ impl Endpoint {
     pub(super) fn consume(&mut self, consume: Consume) {
         let Consume { ticket, messages, effects } = consume;
         let mut changes: Vec<Change> = messages.into_iter().filter_map(|id| self.inbox.consume(id)).collect();
-        for effect in effects {
-            let kind = RecordKind::Application;
-            changes.push(match effect.value {
-                Some(value) => {
-                    self.application.insert(effect.key.clone(), value.clone());
-                    Change::Put { kind, key: effect.key, value }
-                }
-                None => {
-                    self.application.remove(&effect.key);
-                    Change::Delete { kind, key: effect.key }
-                }
-            });
-        }
+        changes.extend(self.apply(effects));
         let after = if changes.is_empty() {
             self.barrier.latest()
         } else {
@@ -156,5 +144,21 @@ impl Endpoint {
         if !self.inbox.is_full() && self.hold.waits_for_room() {
             self.retry_held();
         }
+    }
+
+    /// Changes the application's own rows; gives what makes that durable.
+    pub(super) fn apply(&mut self, effects: Vec<Effect>) -> Vec<Change> {
+        let kind = RecordKind::Application;
+        let apply = |Effect { key, value }| match value {
+            Some(value) => {
+                self.application.insert(key.clone(), value.clone());
+                Change::Put { kind, key, value }
+            }
+            None => {
+                self.application.remove(&key);
+                Change::Delete { kind, key }
+            }
+        };
+        effects.into_iter().map(apply).collect()
     }
 }

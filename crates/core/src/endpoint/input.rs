@@ -100,6 +100,10 @@ pub struct Publish {
     pub durability: Durability,
     /// Whether it may use the outbox's reserve.
     pub priority: Priority,
+    /// Changes of the application's own rows, in the transaction that accepts it: an application that notes there what
+    /// it has handed over hands everything over exactly once. Nothing changes if it is refused; volatile messages have
+    /// none.
+    pub effects: Vec<Effect>,
 }
 
 /// How hard a message is tried to be delivered.

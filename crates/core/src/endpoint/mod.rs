@@ -237,7 +237,7 @@ impl Endpoint {
         }
     }
 
-    /// One of the application's own rows, as last changed by [`Command::Consume`].
+    /// One of the application's own rows, as last changed by [`Command::Consume`] or [`Command::Publish`].
     pub fn application_row(&self, key: &[u8]) -> Option<&[u8]> {
         self.application.get(key).map(Vec::as_slice)
     }

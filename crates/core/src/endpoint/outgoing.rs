@@ -113,7 +113,7 @@ impl Endpoint {
 
     /// Puts a message into the outbox.
     fn accept(&mut self, publish: Publish) -> Result<(), SendFailure> {
-        let Publish { ticket, peer, topic, stream, content, priority, .. } = publish;
+        let Publish { ticket, peer, topic, stream, content, priority, effects, .. } = publish;
         self.check(&peer, topic.as_str(), stream, &content)?;
         let lane = LaneKey { peer, stream };
         let size = size_of(topic.as_str(), &content);
@@ -146,7 +146,9 @@ impl Endpoint {
             return Err(SendFailure::Lost(LossReason::DroppedNewest));
         }
         let (_, change) = self.outbox.push(entry, !self.online);
-        let after = self.barrier.persist(alloc::vec![change], Vec::new());
+        let mut changes = alloc::vec![change];
+        changes.extend(self.apply(effects));
+        let after = self.barrier.persist(changes, Vec::new());
         self.barrier.emit(after, Output::Event(Event::Accepted { ticket, durable: true }));
         Ok(())
     }

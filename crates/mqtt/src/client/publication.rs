@@ -5,7 +5,7 @@ use std::task::{Context, Poll};
 
 use tokio::sync::oneshot;
 
-use pqc_iiot_core::endpoint::{Durability, Priority, Publish, Ticket};
+use pqc_iiot_core::endpoint::{Durability, Effect, Priority, Publish, Ticket};
 use pqc_iiot_core::envelope::Content;
 use pqc_iiot_core::ids::{PeerId, StreamId};
 use pqc_iiot_core::topic::Topic;
@@ -21,6 +21,7 @@ pub struct Publication {
     stream: StreamId,
     durability: Durability,
     priority: Priority,
+    effects: Vec<Effect>,
 }
 
 impl Publication {
@@ -33,6 +34,7 @@ impl Publication {
             stream: StreamId::default(),
             durability: Durability::Durable,
             priority: Priority::Normal,
+            effects: Vec::new(),
         }
     }
 
@@ -54,9 +56,17 @@ impl Publication {
         Self { priority: Priority::High, ..self }
     }
 
+    /// Changes the application's own rows in the transaction that accepts the message: an application that notes there
+    /// which message was its last, and reads that at its start, hands none over twice and leaves none out. Nothing
+    /// changes if the message is refused, nor with a volatile one.
+    #[must_use]
+    pub fn effects(self, effects: Vec<Effect>) -> Self {
+        Self { effects, ..self }
+    }
+
     pub(super) fn into_publish(self, ticket: Ticket) -> Publish {
-        let Self { topic, peer, content, stream, durability, priority } = self;
-        Publish { ticket, peer, topic, stream, content, durability, priority }
+        let Self { topic, peer, content, stream, durability, priority, effects } = self;
+        Publish { ticket, peer, topic, stream, content, durability, priority, effects }
     }
 }
 
