@@ -4,6 +4,7 @@ mod args;
 mod commands;
 mod config;
 mod connection;
+mod crash;
 mod demo;
 mod error;
 mod files;

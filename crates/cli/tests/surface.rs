@@ -31,6 +31,8 @@ fn help_teaches_every_command() {
         "status",
         "doctor",
         "config check",
+        "bench",
+        "bench crash",
         "completions",
     ] {
         let help = shell.ok(&format!("{command} --help")).out;

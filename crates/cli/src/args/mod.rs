@@ -13,7 +13,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-pub(crate) use bench::BenchArgs;
+pub(crate) use bench::{BenchArgs, BenchCommand, CrashArgs, CrashBrokerArgs, CrashClientArgs};
 pub(crate) use ca::{
     CaCommand, CaDir, InitArgs, IssueArgs, Publication, PublishArgs, RecoverArgs, RevokeArgs,
 };

@@ -1,4 +1,4 @@
-//! `pqc-iiot bench`: what every operation costs on this machine.
+//! `pqc-iiot bench`: what every operation costs on this machine, and what its crashes cost.
 
 use std::io::{self, Write};
 use std::sync::Arc;
@@ -8,12 +8,24 @@ use indicatif::{ProgressBar, ProgressStyle};
 use pqc_iiot::bench::{self, BenchError, Effort, Progress, Row};
 
 use super::Context;
-use crate::args::BenchArgs;
+use crate::args::{BenchArgs, BenchCommand};
+use crate::crash;
 use crate::error::{CliError, ErrorKind, Result};
 use crate::output::{Report, columns};
 
-/// Measures everything and reports it.
+/// Runs one of them.
 pub(crate) fn run(args: &BenchArgs, context: &Context) -> Result<()> {
+    match &args.command {
+        None => costs(args, context),
+        Some(BenchCommand::Crash(args)) => crash::run(args, context.output, &*stop_on_signal()?),
+        Some(BenchCommand::CrashSender(args)) => crash::run_sender(args, context),
+        Some(BenchCommand::CrashReceiver(args)) => crash::run_receiver(args, context),
+        Some(BenchCommand::CrashBroker(args)) => crash::run_broker(args),
+    }
+}
+
+/// Measures every operation and reports it.
+fn costs(args: &BenchArgs, context: &Context) -> Result<()> {
     if cfg!(debug_assertions) {
         context
             .output

@@ -23,14 +23,14 @@ use crate::keeper::{Keeper, Role, audit_error, directory_error, identity_error, 
 pub(super) const CONNECT_PATIENCE: Duration = Duration::from_secs(20);
 
 /// An open client and where it connects to.
-pub(super) struct Client {
-    pub(super) handle: SecureMqttClient,
-    pub(super) events: Events,
+pub(crate) struct Client {
+    pub(crate) handle: SecureMqttClient,
+    pub(crate) events: Events,
     pub(super) url: String,
 }
 
 /// An identity that is installed, and how it will connect.
-pub(super) struct Prepared {
+pub(crate) struct Prepared {
     keeper: Keeper,
     config: ClientConfig,
     url: String,
@@ -38,7 +38,7 @@ pub(super) struct Prepared {
 
 /// Opens the directory and reads what is installed; opens no connection. `suffix` keeps the sessions of `pub` and `sub`
 /// apart at the broker.
-pub(super) fn prepare(
+pub(crate) fn prepare(
     args: &ClientArgs,
     context: &Context,
     suffix: &str,
@@ -77,7 +77,7 @@ fn not_installed(dir: &str, what: &str) -> CliError {
 
 impl Prepared {
     /// Opens store and log, and starts connecting.
-    pub(super) async fn start(self) -> Result<Client> {
+    pub(crate) async fn start(self) -> Result<Client> {
         let Self { keeper, config, url } = self;
         let path = keeper.path().to_owned();
         let provider: Arc<dyn SecurityProvider> = keeper.provider;

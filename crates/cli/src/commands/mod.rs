@@ -56,7 +56,7 @@ pub(crate) fn run(command: Command, context: &Context) -> Result<()> {
 }
 
 /// The runtime of a command that talks to a broker.
-fn runtime() -> Result<tokio::runtime::Runtime> {
+pub(crate) fn runtime() -> Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
