@@ -92,7 +92,7 @@ fn silence_is_probed_ever_more_rarely_with_one_message() {
     let sent = world.broker.captured_on(TOPIC).len();
     world.advance(DAY);
     let probes = world.broker.captured_on(TOPIC).len() - sent;
-    assert!((90..120).contains(&probes), "{probes} in a day");
+    assert!((90..250).contains(&probes), "{probes} in a day");
     world.connect("gateway", true);
     world.settle();
     world.advance(Duration::from_secs(2));

@@ -66,7 +66,7 @@ pub(crate) fn run(args: &CrashArgs, output: Output, stop: &AtomicBool) -> Result
     let mut run = Run::start(args.messages, &broker, &identities)?;
     let started = Instant::now();
     let bar = progress_bar(output, args.messages);
-    let outcome = run.to_the_end(plan, &bar, stop);
+    let outcome = run.run_to_the_end(plan, &bar, stop);
     bar.finish_and_clear();
     let seconds = started.elapsed().as_secs_f64();
     let Run { processes, progress, kills, .. } = run;
@@ -121,7 +121,7 @@ impl Run {
     }
 
     /// Until all was killed that was to be, and all is consumed and confirmed.
-    fn to_the_end(&mut self, mut plan: Plan, bar: &ProgressBar, stop: &AtomicBool) -> Result<()> {
+    fn run_to_the_end(&mut self, mut plan: Plan, bar: &ProgressBar, stop: &AtomicBool) -> Result<()> {
         loop {
             if stop.load(Ordering::Relaxed) {
                 return Err(CliError::new(ErrorKind::Interrupted, "interrupted"));

@@ -57,7 +57,9 @@ impl Plan {
 
     /// Who is to be killed now. Two kills of one role at one instant count as one only if they fall on the same nanosecond.
     pub(super) fn due(&mut self, consumed: u64, now: Instant) -> Option<Role> {
-        while let Some(kill) = self.waiting.pop_front_if(|kill| kill.after <= consumed) {
+        while self.waiting.front().is_some_and(|kill| kill.after <= consumed)
+            && let Some(kill) = self.waiting.pop_front()
+        {
             let mut at = now + kill.delay;
             while !self.due.insert((at, kill.role)) {
                 at += Duration::from_millis(1);

@@ -1,6 +1,7 @@
 //! The receiver's process: counts how often each number comes, in the transaction that consumes it.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::time::Duration;
 
 use pqc_iiot_core::endpoint::{Effect, Event, InboxId, Message, RefusalReason};
@@ -98,12 +99,14 @@ async fn consume(handle: &SecureMqttClient, batch: &[Message], total: u64) -> Re
         let number = text.and_then(|text| text.parse::<u64>().ok());
         let number = number.ok_or_else(|| failed("read a message", "it is no number"))?;
         let (block, at) = (number / BLOCK, number % BLOCK);
-        if !rows.contains_key(&block) {
-            let row = handle.application_row(&block_key(block)).await;
-            rows.insert(block, row.unwrap_or_else(|| vec![0; BLOCK as usize]));
-        }
-        let count = rows.get_mut(&block).and_then(|row| row.get_mut(at as usize));
-        if let Some(count) = count {
+        let row = match rows.entry(block) {
+            Entry::Occupied(row) => row.into_mut(),
+            Entry::Vacant(place) => {
+                let row = handle.application_row(&block_key(block)).await;
+                place.insert(row.unwrap_or_else(|| vec![0; BLOCK as usize]))
+            }
+        };
+        if let Some(count) = row.get_mut(at as usize) {
             *count = count.saturating_add(1);
         }
     }

@@ -45,6 +45,13 @@ impl ReceivedSet {
         self.ranges.last().map_or(self.cumulative, |(_, last)| *last)
     }
 
+    /// The same without all but the first `ranges` beyond the first gap.
+    #[must_use]
+    pub fn first(&self, ranges: usize) -> Self {
+        let kept = self.ranges.iter().take(ranges).copied().collect();
+        Self { cumulative: self.cumulative, ranges: kept }
+    }
+
     /// Whether `number` arrived.
     pub fn contains(&self, number: u64) -> bool {
         number <= self.cumulative

@@ -44,7 +44,7 @@ impl Endpoint {
         let received = match heard {
             Ok(received) => received,
             Err(Full) => {
-                self.receipt_due(&from.peer);
+                self.inbox.receipt_asked(&from.peer, self.clock.monotonic());
                 return Err(RefusalReason::TooManyGaps);
             }
         };

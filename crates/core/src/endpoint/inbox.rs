@@ -26,6 +26,10 @@ pub const RECEIPT_AFTER: Duration = Duration::from_secs(1);
 /// under way, so those of older boots were all confirmed.
 pub const MAX_BOOTS: usize = 64;
 
+/// The ranges in one receipt, over all streams and boots: it stays far below its topic's size limit. What does not fit
+/// is confirmed once gaps before it are filled.
+const MAX_RECEIPT_RANGES: usize = 1_024;
+
 /// Receipts that unauthenticated repetitions may cause: anyone can replay a packet.
 const UNASKED: Rate = Rate { burst: 64, per_second: 16 };
 
@@ -178,18 +182,23 @@ impl Inbox {
     /// Everything that a receipt to `peer` says; `last_sequence` per stream from its replay windows.
     pub(super) fn receipt(&self, peer: &PeerId, last_sequence: impl Fn(StreamId) -> u64) -> Receipt {
         let from = (peer.clone(), StreamId::default());
+        let mut room = MAX_RECEIPT_RANGES;
         let of_peer = self.heard.range(from..).take_while(|((other, _), _)| other == peer);
-        let stream = |((_, stream), heard): (&(PeerId, StreamId), &Heard)| StreamReceipt {
+        let mut stream = |((_, stream), heard): (&(PeerId, StreamId), &Heard)| StreamReceipt {
             stream: *stream,
             last_sequence: last_sequence(*stream),
             boots: heard
                 .0
                 .iter()
                 .take(MAX_BOOTS_PER_RECEIPT)
-                .map(|(boot, received)| ReceiptOf { boot: *boot, received: received.clone() })
+                .map(|(boot, received)| {
+                    let received = received.first(room);
+                    room -= received.ranges().len();
+                    ReceiptOf { boot: *boot, received }
+                })
                 .collect(),
         };
-        Receipt { streams: of_peer.map(stream).collect() }
+        Receipt { streams: of_peer.map(&mut stream).collect() }
     }
 
     /// A message of `peer`'s is to be confirmed.

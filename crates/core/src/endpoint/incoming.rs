@@ -225,10 +225,7 @@ impl Endpoint {
             return Err(RefusalReason::WrongStream);
         }
 
-        // Only now: what is genuine and cannot be opened could be sent again and again.
-        self.budgets.messages.give_back();
         self.genuine(&peer);
-
         let from = Arrival { peer, key_id, topic, stream, sequence };
         let after = match opened.body {
             Body::Receipt(receipt) => {
@@ -240,6 +237,8 @@ impl Endpoint {
             Body::Lost { origin, loss } => self.deliver_report(from, origin, loss)?,
             Body::Message { content, tracking } => self.deliver_message(from, content, tracking)?,
         };
+        // Only now: what is genuine and is not taken could be sent again and again.
+        self.budgets.messages.give_back();
         if let Some(delivery) = delivery {
             self.barrier.emit(after, Output::Acknowledge(delivery));
         }

@@ -138,6 +138,7 @@ impl Endpoint {
             age: (Duration::ZERO, self.clock.monotonic()),
             origin: None,
             sealed: None,
+            sealing: None,
             attempts: 0,
             ticket: Some(ticket).filter(|_| !lost),
         };
@@ -265,7 +266,7 @@ impl Endpoint {
         let to = self.addressee(&key.peer, &topic)?;
         let counter = counters::counter_key(self.own.certificate.key_id(), to.recipient, key.stream);
         let lane = self.outbox.lane_mut(&key).ok_or(NotNow::Wait)?;
-        if !lane.has_room_for(self.counters.peek(&counter)) {
+        if !lane.has_room_for(to.recipient, self.counters.peek(&counter)) {
             return Err(NotNow::Wait);
         }
         let origin = match self.outbox.entry(row).and_then(|entry| entry.origin) {
@@ -280,7 +281,7 @@ impl Endpoint {
         let body = entry.body(origin);
         let (sequence, _, envelope) =
             self.envelope(&key.peer, to, &topic, key.stream, &body).map_err(NotNow::Never)?;
-        self.outbox.depart(&key, sequence, row);
+        self.outbox.depart(&key, (to.recipient, sequence), row);
         self.outbox.sealing += 1;
         let structure = envelope.structure().clone();
         let sealing = Sealing { row, lane: key, sequence, to, envelope };
@@ -366,19 +367,23 @@ impl Endpoint {
     pub(super) fn sealed(&mut self, sealing: Sealing, signature: &[u8]) {
         let Sealing { row, lane, sequence, to, envelope } = sealing;
         self.outbox.sealing -= 1;
-        if self.outbox.entry(row).is_none() {
+        let envelope_name = Some((to.recipient, sequence));
+        if self.outbox.entry(row).is_none_or(|entry| entry.sealing != envelope_name) {
+            // It ended, or was given up or sealed otherwise meanwhile.
             return self.pump();
         }
         // A revocation, of our own keys or the peer's, or new keys, may have come while the provider signed.
         let packet =
             if self.still_addressed(&lane.peer, to.recipient) { envelope.finish(signature) } else { None };
         let Some(packet) = packet else {
-            self.outbox.seal_again(&lane, sequence, row);
+            self.outbox.seal_again(&lane, row);
             return self.pump();
         };
         if let Some(entry) = self.outbox.entry_mut(row) {
             let Addressee { recipient, prekey, usable_until } = to;
-            entry.sealed = Some(Sealed { sequence, recipient, prekey, usable_until, packet });
+            let sender = self.own.certificate.key_id();
+            entry.sealing = None;
+            entry.sealed = Some(Sealed { sender, sequence, recipient, prekey, usable_until, packet });
             let change = entry.change(row);
             let after = self.barrier.persist(alloc::vec![change], Vec::new());
             self.transmit(after, row);
@@ -409,12 +414,17 @@ impl Endpoint {
     /// The provider did not sign: later again.
     pub(super) fn seal_failed(&mut self, sealing: Sealing) {
         self.outbox.sealing -= 1;
+        let envelope = Some((sealing.to.recipient, sealing.sequence));
+        if self.outbox.entry(sealing.row).is_none_or(|entry| entry.sealing != envelope) {
+            return self.pump();
+        }
         let resume = self.clock.monotonic().plus(PROVIDER_PAUSE);
-        self.outbox.seal_again(&sealing.lane, sealing.sequence, sealing.row);
+        self.outbox.seal_again(&sealing.lane, sealing.row);
         if let Some(lane) = self.outbox.lane_mut(&sealing.lane) {
             lane.not_before = Some(resume);
         }
         self.outbox.schedule(&sealing.lane);
+        self.pump();
     }
 
     /// Seals a volatile message at once, or not at all.
@@ -433,7 +443,7 @@ impl Endpoint {
         let key = LaneKey { peer: peer.clone(), stream };
         let counter = counters::counter_key(self.own.certificate.key_id(), to.recipient, stream);
         let lane = self.outbox.lane_or_new(&key);
-        if !lane.has_room_for(self.counters.peek(&counter)) {
+        if !lane.has_room_for(to.recipient, self.counters.peek(&counter)) {
             return Err(SendFailure::Window);
         }
         let origin =

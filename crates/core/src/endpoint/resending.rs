@@ -12,6 +12,7 @@ use crate::delivery::{LossReason, MAX_RANGES, Receipt, StreamReceipt};
 use crate::ids::{KeyId, PeerId};
 use crate::provider::PrekeyId;
 use crate::replay::WINDOW;
+use crate::time::Monotonic;
 
 /// How often a message is sent again although later ones arrived, before it lets them pass.
 const ATTEMPTS: u32 = 3;
@@ -20,6 +21,9 @@ const PARK_FIRST: Duration = Duration::from_secs(2);
 const PARK_LAST: Duration = Duration::from_secs(15 * 60);
 /// After how many pauses (two hours, if there is other traffic all the time) it is given up.
 const MAX_PARKED: u32 = 16;
+
+/// How often at most a receiver's word that our state is an older copy is acted on, per stream.
+const ROLLBACK_NOTICE: Duration = Duration::from_secs(10 * 60);
 
 /// How often the ages of waiting messages are looked at.
 const AGE_CHECK: Duration = Duration::from_secs(60);
@@ -54,13 +58,13 @@ impl Endpoint {
     /// Sends everything of a lane that is under way again, or has it sealed again where its keys are gone.
     pub(super) fn resend_lane(&mut self, key: &LaneKey) {
         let Some(lane) = self.outbox.lane(key) else { return };
-        let rows: Vec<(u64, RowId)> = lane.in_flight().collect();
-        for (sequence, row) in rows {
-            self.resend(key, sequence, row);
+        let rows: Vec<RowId> = lane.in_flight().collect();
+        for row in rows {
+            self.resend(key, row);
         }
     }
 
-    fn resend(&mut self, key: &LaneKey, sequence: u64, row: RowId) {
+    fn resend(&mut self, key: &LaneKey, row: RowId) {
         let Some(entry) = self.outbox.entry(row) else { return };
         // While it is being sealed there is nothing to send again.
         let Some(sealed) = &entry.sealed else { return };
@@ -79,7 +83,7 @@ impl Endpoint {
         if openable {
             self.transmit(self.barrier.latest(), row);
         } else {
-            self.outbox.seal_again(key, sequence, row);
+            self.outbox.seal_again(key, row);
         }
     }
 
@@ -93,11 +97,8 @@ impl Endpoint {
                 lane.unpark(now);
                 lane.probe(now, jitter[0])
             });
-            let sequence = probe.and_then(|row| {
-                self.outbox.lane(&key)?.in_flight().find(|(_, other)| *other == row).map(|(seq, _)| seq)
-            });
-            if let (Some(row), Some(sequence)) = (probe, sequence) {
-                self.resend(&key, sequence, row);
+            if let Some(row) = probe {
+                self.probe(&key, row);
             }
             self.outbox.needs_attention(key.clone());
             self.outbox.schedule(&key);
@@ -113,6 +114,27 @@ impl Endpoint {
             }
         }
         self.pump();
+    }
+
+    /// Sends the oldest again. What is never heard of must not hold up what comes after it: without later messages, no
+    /// receipt can tell that it alone is missing.
+    fn probe(&mut self, key: &LaneKey, row: RowId) {
+        let Some(entry) = self.outbox.entry_mut(row).filter(|entry| entry.sealed.is_some()) else { return };
+        entry.attempts += 1;
+        let attempts = entry.attempts;
+        if attempts % ATTEMPTS == 0 {
+            return self.park(key, row, attempts);
+        }
+        if let Some(lane) = self.outbox.lane_mut(key) {
+            lane.probed = Some(row);
+        }
+        self.resend(key, row);
+    }
+
+    fn park(&mut self, key: &LaneKey, row: RowId, attempts: u32) {
+        let delay = PARK_FIRST * 2_u32.saturating_pow((attempts / ATTEMPTS).saturating_sub(1).min(16));
+        let until = self.clock.monotonic().plus(delay.min(PARK_LAST));
+        self.outbox.park(key, row, until);
     }
 
     /// A peer confirmed what it has.
@@ -136,8 +158,16 @@ impl Endpoint {
             boot.zip(origin).is_some_and(|(boot, origin)| boot.received.contains(origin.msg_seq))
         };
         let (done, missing): (Vec<RowId>, Vec<RowId>) = transmitted.into_iter().partition(arrived);
+        let probed = self.outbox.lane(&key).and_then(|lane| lane.probed);
         self.end(&key, &done);
-        self.resend_missing(&key, of, &missing);
+        if probed.is_some_and(|probed| done.contains(&probed)) {
+            // It was the link or the broker, not this one message: whatever was sent before it went the same way.
+            if let Some(lane) = self.outbox.lane_mut(&key) {
+                lane.probed = None;
+            }
+            self.outbox.resend_later(key.clone());
+        }
+        self.resend_missing(&key, recipient, of, &missing);
         self.outbox.needs_attention(key.clone());
         self.outbox.schedule(&key);
     }
@@ -165,11 +195,15 @@ impl Endpoint {
 
     /// Sends again, in order, what the receiver lacks although something later arrived; what can no longer fall into
     /// its window is sealed again.
-    fn resend_missing(&mut self, key: &LaneKey, of: &StreamReceipt, missing: &[RowId]) {
+    fn resend_missing(&mut self, key: &LaneKey, recipient: KeyId, of: &StreamReceipt, missing: &[RowId]) {
         for row in missing {
             let Some(sealed) = self.outbox.entry(*row).and_then(|entry| entry.sealed.as_ref()) else {
                 continue;
             };
+            // Of the keys that the receipt speaks for.
+            if sealed.recipient != recipient {
+                continue;
+            }
             let sequence = sealed.sequence;
             if sequence >= of.last_sequence {
                 continue;
@@ -179,13 +213,11 @@ impl Endpoint {
             let attempts = entry.attempts;
             if attempts % ATTEMPTS == 0 {
                 // It must not hold up those after it.
-                let delay = PARK_FIRST * 2_u32.saturating_pow((attempts / ATTEMPTS - 1).min(16));
-                let until = self.clock.monotonic().plus(delay.min(PARK_LAST));
-                self.outbox.park(key, sequence, *row, until);
+                self.park(key, *row, attempts);
             } else if sequence.saturating_add(WINDOW) <= of.last_sequence {
-                self.outbox.seal_again(key, sequence, *row);
+                self.outbox.seal_again(key, *row);
             } else {
-                self.resend(key, sequence, *row);
+                self.resend(key, *row);
             }
         }
         self.give_up_unconfirmed(key, of);
@@ -210,11 +242,21 @@ impl Endpoint {
 
     /// A receiver that saw sequences we never gave saw another copy of us: this one's disk was restored.
     fn notice_rollback(&mut self, key: &LaneKey, recipient: KeyId, last_sequence: u64) {
+        let now = self.clock.monotonic();
+        let recently = |at: Monotonic| now.since(at) < ROLLBACK_NOTICE;
+        let Some(lane) = self.outbox.lane(key) else { return };
+        // A liar could have us audit and sign without end.
+        if lane.rollback_noticed.is_some_and(recently) {
+            return;
+        }
         let counter = counters::counter_key(self.own.certificate.key_id(), recipient, key.stream);
         let barrier = &mut self.barrier;
         let reserve = |change| barrier.persist(alloc::vec![change], Vec::new());
         if !self.counters.skip_past(counter, last_sequence, reserve) {
             return;
+        }
+        if let Some(lane) = self.outbox.lane_mut(key) {
+            lane.rollback_noticed = Some(now);
         }
         let event =
             AuditEvent::new(AuditKind::RollbackNoticed, Some(key.peer.clone()), "sequences unknown here");
@@ -222,18 +264,28 @@ impl Endpoint {
         let LaneKey { peer, stream } = key.clone();
         self.barrier.emit(after, Output::Event(Event::RolledBack { peer, stream }));
         // Their sequences may be used up over there.
-        let rows: Vec<(u64, RowId)> =
+        let rows: Vec<RowId> =
             self.outbox.lane(key).into_iter().flat_map(super::outbox::Lane::in_flight).collect();
-        for (sequence, row) in rows {
+        for row in rows {
             if self.outbox.entry(row).is_some_and(|entry| entry.sealed.is_some()) {
-                self.outbox.seal_again(key, sequence, row);
+                self.outbox.seal_again(key, row);
             }
         }
     }
 
     /// The broker will never take it.
     pub(super) fn undeliverable(&mut self, id: OutboxId) {
-        self.give_up(RowId(id.0), LossReason::Unsendable);
+        let row = RowId(id.0);
+        match self.outbox.entry(row).map(|entry| &entry.item) {
+            Some(Item::Message(_)) => self.give_up(row, LossReason::Unsendable),
+            // Not even the report can pass; our application has been told before.
+            Some(Item::Lost(_)) => {
+                if let Some((_, change)) = self.outbox.remove(row) {
+                    self.barrier.persist(alloc::vec![change], Vec::new());
+                }
+            }
+            None => {}
+        }
         self.pump();
     }
 
@@ -241,6 +293,16 @@ impl Endpoint {
     pub(super) fn withdraw(&mut self, peer: &PeerId) {
         self.barrier.withdraw(peer);
         self.barrier.emit(Durable::NOW, Output::Withdraw(peer.clone()));
+    }
+
+    /// A crash may have come between a revocation and what follows from it.
+    pub(super) fn discard_for_revoked(&mut self) {
+        for key in self.outbox.all_lanes() {
+            let pins = self.peers.get(&key.peer).and_then(|peer| peer.pins.as_ref());
+            if pins.is_some_and(|pins| pins.revoked) {
+                self.discard_for(&key.peer);
+            }
+        }
     }
 
     /// A revoked peer's messages are given up; it hears nothing of it.

@@ -151,6 +151,7 @@ impl Endpoint {
         let seq = self.revocations.head().seq;
         let mut audit = alloc::vec![AuditEvent::new(kind, None, &alloc::format!("seq {seq}, {added} new"))];
         let mut lost: Vec<PeerId> = Vec::new();
+        let mut revoked: Vec<PeerId> = Vec::new();
         for (id, peer) in &mut self.peers {
             let in_force = peer.in_force().is_some();
             let Some(pins) = &mut peer.pins else { continue };
@@ -160,6 +161,7 @@ impl Endpoint {
             pins.revoked = true;
             changes.push(pins.change(id));
             peer.end_trust();
+            revoked.push(id.clone());
             if !in_force {
                 continue;
             }
@@ -169,7 +171,7 @@ impl Endpoint {
         let self_revoked = !self.own.revoked && self.revocations.is_revoked(&self.own.revocation);
         self.own.revoked |= self_revoked;
         let after = self.barrier.persist(changes, audit);
-        for peer in &lost {
+        for peer in &revoked {
             self.discard_for(peer);
         }
         if self_revoked {

@@ -86,6 +86,7 @@ impl Endpoint {
         }
         endpoint.write_start(pinned, behind);
         endpoint.restore_delivery(rows)?;
+        endpoint.discard_for_revoked();
         endpoint.start_own_keys();
         Ok(endpoint)
     }
@@ -120,7 +121,7 @@ impl Endpoint {
         ordered.sort_by(|a, b| a.key.cmp(&b.key));
         for row in ordered {
             if row.kind == RecordKind::Outbox {
-                let receiver = self.outbox.restore(row, floor, now)?;
+                let receiver = self.outbox.restore(row, self.own.certificate.key_id(), floor, now)?;
                 // Followed until they have it, whether or not anybody asks for them again.
                 self.peers.entry(receiver).or_default();
             } else {

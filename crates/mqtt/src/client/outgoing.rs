@@ -15,6 +15,8 @@ use crate::transport::{Completion, Outbound, PublishError, Qos, Transport};
 struct Packet {
     purpose: Purpose,
     message: Outbound,
+    /// Nothing more may be sent to its receiver.
+    withdrawn: bool,
 }
 
 /// What the transport said of a packet in the end.
@@ -44,7 +46,7 @@ impl Outgoing {
         if !acknowledged {
             message.qos = Qos::AtMostOnce;
         }
-        let packet = Packet { purpose: transmit.purpose, message };
+        let packet = Packet { purpose: transmit.purpose, message, withdrawn: false };
         let under_way = |(old, _): &(Packet, Completion)| old.same_bytes(&packet);
         if acknowledged && !packet.message.retain && self.sent.values().any(under_way) {
             return;
@@ -58,9 +60,12 @@ impl Outgoing {
         }
     }
 
-    /// Drops what is for `peer` and has not left.
+    /// Drops what is for `peer` and has not left; what is with the transport is not given to it again.
     pub(super) fn withdraw(&mut self, peer: &PeerId) {
         self.queue.retain(|(_, packet)| packet.purpose.peer() != Some(peer));
+        for (packet, _) in self.sent.values_mut().filter(|(packet, _)| packet.purpose.peer() == Some(peer)) {
+            packet.withdrawn = true;
+        }
     }
 
     /// The link is down: what nobody acknowledges is not kept for the next.
@@ -107,7 +112,8 @@ impl Outgoing {
         let Some((packet, _)) = self.sent.remove(&order) else { return Poll::Pending };
         let purpose = packet.purpose.clone();
         if result == Err(PublishError::SessionLost) {
-            let again = packet.message.qos == Qos::AtLeastOnce
+            let again = !packet.withdrawn
+                && packet.message.qos == Qos::AtLeastOnce
                 && !self.queue.iter().any(|(_, queued)| packet.replaced_by(queued));
             if again {
                 let at = self.queue.partition_point(|(queued, _)| *queued < order);

@@ -4,6 +4,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::time::Duration;
 
+use super::lane::EnvelopeName;
 use crate::codec::{DecodeError, Reader, Writer};
 use crate::delivery::{Loss, Origin};
 use crate::endpoint::input::{Priority, Ticket};
@@ -35,6 +36,8 @@ pub(in crate::endpoint) enum Item {
 
 /// The exact bytes on the network, and what they need to be opened.
 pub(in crate::endpoint) struct Sealed {
+    /// Our own keys that signed it.
+    pub(in crate::endpoint) sender: KeyId,
     pub(in crate::endpoint) sequence: u64,
     pub(in crate::endpoint) recipient: KeyId,
     pub(in crate::endpoint) prekey: PrekeyId,
@@ -55,6 +58,8 @@ pub(in crate::endpoint) struct Entry {
     /// Given once, when it is first sealed.
     pub(in crate::endpoint) origin: Option<Origin>,
     pub(in crate::endpoint) sealed: Option<Sealed>,
+    /// The envelope that is being sealed: an answer for another is of no use any more.
+    pub(in crate::endpoint) sealing: Option<EnvelopeName>,
     /// How often it was sent again although later ones had arrived.
     pub(in crate::endpoint) attempts: u32,
     /// The application's, if it was accepted in this start.
@@ -105,7 +110,8 @@ impl Entry {
         match &self.sealed {
             None => writer.null(),
             Some(sealed) => {
-                writer.array(5).uint(sealed.sequence).bytes(sealed.recipient.as_bytes());
+                writer.array(6).bytes(sealed.sender.as_bytes());
+                writer.uint(sealed.sequence).bytes(sealed.recipient.as_bytes());
                 writer.uint(sealed.prekey.0.into()).optional_uint(sealed.usable_until.map(|time| time.0));
                 writer.bytes(&sealed.packet)
             }
@@ -150,6 +156,7 @@ impl Entry {
             age: (age, now),
             origin,
             sealed,
+            sealing: None,
             attempts: 0,
             ticket: None,
         })
@@ -164,8 +171,9 @@ fn decode_content(bytes: &[u8]) -> Result<Content, DecodeError> {
 }
 
 fn decode_sealed(reader: &mut Reader<'_>) -> Result<Sealed, DecodeError> {
-    reader.array_of(5)?;
+    reader.array_of(6)?;
     Ok(Sealed {
+        sender: KeyId(reader.bytes_of()?),
         sequence: reader.uint()?,
         recipient: KeyId(reader.bytes_of()?),
         prekey: PrekeyId(reader.uint32()?),

@@ -5,12 +5,19 @@ use core::time::Duration;
 
 use super::entry::RowId;
 use crate::delivery::LossReason;
+use crate::ids::KeyId;
 use crate::replay::MAX_IN_FLIGHT;
 use crate::time::Monotonic;
 
 /// How long after the last transmission without a receipt the oldest message is sent again, at first and at last.
 pub(super) const PROBE_FIRST: Duration = Duration::from_secs(2);
 pub(super) const PROBE_LAST: Duration = Duration::from_secs(15 * 60);
+
+/// Of how many messages one may be such that was sent before and does not arrive.
+const LATE_EVERY: u32 = 16;
+
+/// An envelope of ours: the recipient's keys and the sequence for them.
+pub(in crate::endpoint) type EnvelopeName = (KeyId, u64);
 
 /// Entries in the order in which they leave.
 #[derive(Default)]
@@ -21,10 +28,16 @@ pub(in crate::endpoint) struct Lane {
     backlog: VecDeque<RowId>,
     /// Accepted since.
     fresh: VecDeque<RowId>,
-    /// By envelope sequence; sealed or being sealed, without a receipt.
-    in_flight: BTreeMap<u64, RowId>,
+    /// By envelope; sealed or being sealed, without a receipt.
+    in_flight: BTreeMap<EnvelopeName, RowId>,
     /// To be sealed again, but not before: they do not arrive although later ones do.
     parked: BTreeSet<(Monotonic, RowId)>,
+    /// Was parked: goes when nothing else does, and now and then in between.
+    late: VecDeque<RowId>,
+    /// How many went since the last late one.
+    since_late: u32,
+    /// The one that was sent again for want of a receipt.
+    pub(in crate::endpoint) probed: Option<RowId>,
     /// Whether a backlog entry went last.
     backlog_went: bool,
     /// The last number given to a message in this start.
@@ -37,6 +50,8 @@ pub(in crate::endpoint) struct Lane {
     probe: Option<(Monotonic, Duration)>,
     /// What is in flight is to be sent again, once there is room.
     pub(super) resend: bool,
+    /// When a receipt last told that our state is an older copy.
+    pub(in crate::endpoint) rollback_noticed: Option<Monotonic>,
     /// Nothing is sealed before: the provider failed, or the drain's rate is used up.
     pub(in crate::endpoint) not_before: Option<Monotonic>,
 }
@@ -47,6 +62,7 @@ pub(in crate::endpoint) enum Source {
     Again,
     Backlog,
     Fresh,
+    Late,
 }
 
 impl Lane {
@@ -72,13 +88,16 @@ impl Lane {
         let backlog = self.backlog.front().map(|row| (*row, Source::Backlog));
         let fresh = self.fresh.front().map(|row| (*row, Source::Fresh));
         let in_turn = if self.backlog_went { fresh.or(backlog) } else { backlog.or(fresh) };
-        again.or(in_turn)
+        let late = self.late.front().map(|row| (*row, Source::Late));
+        let late_now = late.filter(|_| self.since_late >= LATE_EVERY);
+        again.or(late_now).or(in_turn).or(late)
     }
 
     /// As [`Lane::next`] without the backlog.
     pub(in crate::endpoint) fn next_fresh(&self) -> Option<(RowId, Source)> {
         let again = self.again.front().map(|row| (*row, Source::Again));
-        again.or_else(|| self.fresh.front().map(|row| (*row, Source::Fresh)))
+        let fresh = self.fresh.front().map(|row| (*row, Source::Fresh));
+        again.or(fresh).or_else(|| self.late.front().map(|row| (*row, Source::Late)))
     }
 
     /// Whether it has something to send, as far as it is for the lane to say.
@@ -91,17 +110,20 @@ impl Lane {
             Source::Again => self.again.pop_front(),
             Source::Backlog => self.backlog.pop_front(),
             Source::Fresh => self.fresh.pop_front(),
+            Source::Late => self.late.pop_front(),
         };
-        if source != Source::Again {
+        self.since_late = if source == Source::Late { 0 } else { self.since_late.saturating_add(1) };
+        if matches!(source, Source::Backlog | Source::Fresh) {
             self.backlog_went = source == Source::Backlog;
         }
     }
 
     /// Whether an envelope may be sealed under `sequence`: a resend of the oldest without a receipt must still fall
     /// inside the receiver's window.
-    pub(in crate::endpoint) fn has_room_for(&self, sequence: u64) -> bool {
-        let oldest = self.in_flight.keys().next();
-        oldest.is_none_or(|oldest| sequence.saturating_sub(*oldest) < MAX_IN_FLIGHT)
+    pub(in crate::endpoint) fn has_room_for(&self, recipient: KeyId, sequence: u64) -> bool {
+        let to_these_keys = (recipient, 0)..=(recipient, u64::MAX);
+        let oldest = self.in_flight.range(to_these_keys).next();
+        oldest.is_none_or(|((_, oldest), _)| sequence.saturating_sub(*oldest) < MAX_IN_FLIGHT)
     }
 
     pub(in crate::endpoint) fn take_resend(&mut self) -> bool {
@@ -118,44 +140,44 @@ impl Lane {
         self.last_volatile
     }
 
-    pub(super) fn depart(&mut self, sequence: u64, row: RowId) {
-        self.in_flight.insert(sequence, row);
+    pub(super) fn depart(&mut self, envelope: EnvelopeName, row: RowId) {
+        self.in_flight.insert(envelope, row);
     }
 
-    pub(super) fn land(&mut self, sequence: u64) {
-        self.in_flight.remove(&sequence);
+    pub(super) fn land(&mut self, row: RowId) {
+        self.in_flight.retain(|_, other| *other != row);
         if self.in_flight.is_empty() {
             self.probe = None;
         }
     }
 
-    /// Sequences and rows without a receipt, oldest first.
-    pub(in crate::endpoint) fn in_flight(&self) -> impl Iterator<Item = (u64, RowId)> + '_ {
-        self.in_flight.iter().map(|(sequence, row)| (*sequence, *row))
+    /// What has no receipt, oldest first for each key of the recipient's.
+    pub(in crate::endpoint) fn in_flight(&self) -> impl Iterator<Item = RowId> + '_ {
+        self.in_flight.values().copied()
     }
 
     /// Everything that was transmitted at least once.
     pub(in crate::endpoint) fn transmitted(&self) -> impl Iterator<Item = RowId> + '_ {
         let parked = self.parked.iter().map(|(_, row)| row);
-        self.in_flight.values().chain(&self.again).chain(parked).copied()
+        self.in_flight.values().chain(&self.again).chain(&self.late).chain(parked).copied()
     }
 
     /// Those that do not arrive although later ones do.
     pub(in crate::endpoint) fn parked(&self) -> impl Iterator<Item = RowId> + '_ {
-        self.parked.iter().map(|(_, row)| *row)
+        self.parked.iter().map(|(_, row)| row).chain(&self.late).copied()
     }
 
     pub(super) fn park(&mut self, row: RowId, until: Monotonic) {
         self.parked.insert((until, row));
     }
 
-    /// Those whose time has come go again.
+    /// Those whose time has come go again, after all that never failed to arrive.
     pub(in crate::endpoint) fn unpark(&mut self, now: Monotonic) {
         while let Some((until, _)) = self.parked.first()
             && *until <= now
             && let Some((_, row)) = self.parked.pop_first()
         {
-            self.push_again(row);
+            self.late.push_back(row);
         }
     }
 
@@ -168,10 +190,11 @@ impl Lane {
         self.transmitted().chain(self.waiting())
     }
 
-    /// Removes a row from whichever queue has it.
+    /// Removes a row from wherever it is.
     pub(super) fn remove(&mut self, row: RowId) {
+        self.land(row);
         self.parked.retain(|(_, other)| *other != row);
-        for queue in [&mut self.again, &mut self.backlog, &mut self.fresh] {
+        for queue in [&mut self.again, &mut self.backlog, &mut self.fresh, &mut self.late] {
             // Nearly always near the front.
             if let Some(at) = queue.iter().position(|other| *other == row) {
                 queue.remove(at);
@@ -207,7 +230,10 @@ impl Lane {
 
     pub(in crate::endpoint) fn deadline(&self) -> Option<Monotonic> {
         let probe = self.probe.map(|(at, _)| at);
-        let waits = !(self.again.is_empty() && self.backlog.is_empty() && self.fresh.is_empty());
+        let waits = !(self.again.is_empty()
+            && self.backlog.is_empty()
+            && self.fresh.is_empty()
+            && self.late.is_empty());
         let resume = self.not_before.filter(|_| waits);
         let parked = self.parked.first().map(|(until, _)| *until);
         [probe, resume, parked].into_iter().flatten().min()

@@ -4,7 +4,7 @@ mod entry;
 mod lane;
 
 pub(super) use entry::{Entry, Item, LaneKey, RowId, Sealed, row_key, size_of};
-pub(super) use lane::{Lane, Source};
+pub(super) use lane::{EnvelopeName, Lane, Source};
 
 use alloc::collections::{BTreeMap, BTreeSet};
 use core::ops::Bound;
@@ -16,7 +16,7 @@ use crate::budget::Bucket;
 use crate::codec::DecodeError;
 use crate::crypto::backend::RandomSource;
 use crate::delivery::{Loss, LossReason};
-use crate::ids::{BootId, PeerId};
+use crate::ids::{BootId, KeyId, PeerId};
 use crate::store::{Change, RecordKind, Row};
 use crate::time::{Monotonic, UnixTime};
 
@@ -87,17 +87,20 @@ impl Outbox {
     pub(super) fn restore(
         &mut self,
         row: &Row,
+        own: KeyId,
         floor: UnixTime,
         now: Monotonic,
     ) -> Result<PeerId, DecodeError> {
         let number = u64::from_be_bytes(row.key.as_slice().try_into().map_err(|_| DecodeError::Value)?);
-        let entry = Entry::decode(&row.value, floor, now)?;
+        let mut entry = Entry::decode(&row.value, floor, now)?;
+        // What other keys of ours signed nobody accepts any more.
+        entry.sealed = entry.sealed.filter(|sealed| sealed.sender == own);
         let id = RowId(number);
         self.last_row = self.last_row.max(number);
         self.bytes += entry.size();
         let lane = self.lanes.entry(entry.lane.clone()).or_default();
         match (&entry.sealed, &entry.item) {
-            (Some(sealed), _) => lane.depart(sealed.sequence, id),
+            (Some(sealed), _) => lane.depart((sealed.recipient, sealed.sequence), id),
             (None, _) if entry.origin.is_some() => lane.push_again(id),
             (None, item) => {
                 if let Item::Lost(loss) = item {
@@ -179,33 +182,37 @@ impl Outbox {
         self.lanes.entry(key.clone()).or_default()
     }
 
-    pub(super) fn depart(&mut self, key: &LaneKey, sequence: u64, row: RowId) {
+    pub(super) fn depart(&mut self, key: &LaneKey, envelope: EnvelopeName, row: RowId) {
         if let Some(lane) = self.lanes.get_mut(key) {
             lane.open_reports.retain(|_, report| *report != row);
-            lane.depart(sequence, row);
+            lane.depart(envelope, row);
+        }
+        if let Some(entry) = self.entries.get_mut(&row) {
+            entry.sealing = Some(envelope);
         }
     }
 
     /// Its envelope is of no use any more: it is sealed again under the same number.
-    pub(super) fn seal_again(&mut self, key: &LaneKey, sequence: u64, row: RowId) {
+    pub(super) fn seal_again(&mut self, key: &LaneKey, row: RowId) {
+        let Some(entry) = self.entries.get_mut(&row) else { return };
+        entry.sealed = None;
+        entry.sealing = None;
         if let Some(lane) = self.lanes.get_mut(key) {
-            lane.land(sequence);
+            lane.remove(row);
             lane.push_again(row);
             self.attention.insert(key.clone());
-        }
-        if let Some(entry) = self.entries.get_mut(&row) {
-            entry.sealed = None;
         }
     }
 
     /// As [`Outbox::seal_again`], but not before `until`.
-    pub(super) fn park(&mut self, key: &LaneKey, sequence: u64, row: RowId, until: Monotonic) {
+    pub(super) fn park(&mut self, key: &LaneKey, row: RowId, until: Monotonic) {
+        let Some(entry) = self.entries.get_mut(&row) else { return };
+        entry.sealed = None;
+        entry.sealing = None;
         if let Some(lane) = self.lanes.get_mut(key) {
-            lane.land(sequence);
+            lane.remove(row);
             lane.park(row, until);
-        }
-        if let Some(entry) = self.entries.get_mut(&row) {
-            entry.sealed = None;
+            self.attention.insert(key.clone());
         }
     }
 
@@ -214,11 +221,7 @@ impl Outbox {
         let entry = self.entries.remove(&row)?;
         self.bytes -= entry.size();
         if let Some(lane) = self.lanes.get_mut(&entry.lane) {
-            let sequence = lane.in_flight().find(|(_, other)| *other == row).map(|(sequence, _)| sequence);
-            match sequence {
-                Some(sequence) => lane.land(sequence),
-                None => lane.remove(row),
-            }
+            lane.remove(row);
             lane.open_reports.retain(|_, report| *report != row);
         }
         self.attention.insert(entry.lane.clone());
@@ -246,16 +249,14 @@ impl Outbox {
         self.bytes -= entry.size();
         entry.item = Item::Lost(Loss { count, reason });
         entry.attempts = 0;
-        let sequence = entry.sealed.take().map(|sealed| sealed.sequence);
+        entry.sealed = None;
+        entry.sealing = None;
         let change = entry.change(row);
         let named = entry.origin.is_some();
         if let Some(lane) = self.lanes.get_mut(&key) {
             if named {
                 // The receiver misses it by its number: the report takes the message's place.
-                match sequence {
-                    Some(sequence) => lane.land(sequence),
-                    None => lane.remove(row),
-                }
+                lane.remove(row);
                 lane.push_again(row);
             } else {
                 lane.open_reports.insert(reason, row);
