@@ -83,7 +83,8 @@ impl Report for bench::Report {
             "ratio",
             "target",
         ];
-        let (times, rates): (Vec<&Row>, Vec<&Row>) = self.rows.iter().partition(|row| row.quartiles.is_none());
+        let (times, rates): (Vec<&Row>, Vec<&Row>) =
+            self.rows.iter().partition(|row| row.quartiles.is_none());
         let rows: Vec<Vec<String>> = times.into_iter().map(cells).collect();
         columns(out, &heading, &rows)?;
         if !rates.is_empty() {
