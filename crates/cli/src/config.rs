@@ -1,5 +1,7 @@
 //! The TOML configuration file: defaults that flags override. It names the files of secrets, never holds one.
 
+mod delivery;
+
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -22,6 +24,7 @@ pub(crate) struct Config {
     pub(crate) device: Directory,
     pub(crate) broker: Broker,
     pub(crate) topics: Topics,
+    pub(crate) delivery: delivery::Delivery,
     pub(crate) proxy: Proxy,
 }
 
@@ -207,6 +210,7 @@ impl Config {
                 "give both in [broker], or neither".into(),
             ));
         }
+        self.delivery.limits().map_err(|why| (why, "correct [delivery]".to_owned()))?;
         self.proxy.check()
     }
 
@@ -266,6 +270,10 @@ mod tests {
             password-file = "pw"
             [topics]
             prefix = "plant/pqc"
+            [delivery]
+            outbox-bytes = "128MiB"
+            outbox-age = "30days"
+            when-full = "drop-oldest"
             [proxy]
             listen = "127.0.0.1:1884"
             subscribe = ["commands/#"]
@@ -312,6 +320,8 @@ mod tests {
             ("[broker]\ntls-key = 'k'", "tls-certificate"),
             ("[device]\nkey-file = 'a'\npassphrase-file = 'b'", "both"),
             ("[device", "TOML"),
+            ("[delivery]\nwhen-full = 'panic'", "drop-oldest"),
+            ("[delivery]\noutbox-bytes = 'much'", "64MiB"),
             ("[[proxy.route]]\nfilter = 'a/#/b'\npeer = 'x'", "wildcard"),
             ("[[proxy.route]]\nfilter = 'a'\npeer = []", "no peer"),
             ("[[proxy.route]]\nfilter = 'a'\npeer = 'x/y'", "peer"),

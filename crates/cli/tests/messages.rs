@@ -88,6 +88,35 @@ fn messages_arrive_over_both_versions_once_and_in_order() {
 }
 
 #[test]
+fn status_tells_what_waits_until_its_receipt() {
+    let broker = EmbeddedBroker::start(None).unwrap();
+    let shell = Shell::enrolled();
+    let common = format!("--broker mqtt://{}", broker.v5());
+    let listen = format!("sub --dir gateway {common} --from press-7 -t plant/# -C 1 -W 60s --json");
+    let publish = format!("pub --dir press-7 {common} --to gateway -t plant/temp");
+    let waiting = || shell.json("status --dir press-7");
+
+    let listener = Listener::start(&shell, &listen);
+    shell.ok(&format!("{publish} -m first"));
+    assert_eq!(listener.finish().0, 0);
+    assert_eq!(waiting()["outbox"]["messages"], 0);
+
+    // Nobody is there to confirm it.
+    let late = shell.json(&format!("{publish} -m late --wait 0s"));
+    assert_eq!((&late["sent"], &late["confirmed"]), (&Value::from(1), &Value::from(0)));
+    let status = waiting();
+    assert_eq!(status["outbox"]["messages"], 1, "{status}");
+    assert!(status["outbox"]["oldest_seconds"].is_u64(), "{status}");
+    assert_eq!(status["waiting"][0]["peer"], "gateway");
+    assert!(shell.ok("status --dir press-7").out.contains("1 message"));
+
+    let listener = Listener::start(&shell, &listen.replace("-C 1", "-C 2"));
+    shell.ok(&format!("{publish} -m last"));
+    assert_eq!(listener.finish().0, 0);
+    assert_eq!(waiting()["outbox"]["messages"], 0);
+}
+
+#[test]
 fn a_file_goes_through_unchanged_and_a_terminal_s_options_work() {
     let broker = EmbeddedBroker::start(None).unwrap();
     let shell = Shell::enrolled();

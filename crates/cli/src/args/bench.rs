@@ -16,7 +16,7 @@ Examples:
   pqc-iiot bench --json > bench.json
   pqc-iiot bench crash
 
-Each row stands beside its baseline: the primitives that it cannot do without, sampled in turn with it. Takes about two \
+Each row stands beside its baseline: the primitives that it cannot do without, sampled in turn with it. Takes about three \
 minutes; leave the machine idle meanwhile. Only optimised builds give figures worth quoting. docs/benchmarks.md says \
 what each row measures."
 )]
@@ -24,6 +24,9 @@ pub(crate) struct BenchArgs {
     /// A tenth of the samples: a look, not figures to quote
     #[arg(long)]
     pub(crate) quick: bool,
+    /// Three times the rounds from end to end: narrower quartiles, some minutes more
+    #[arg(long, conflicts_with = "quick")]
+    pub(crate) thorough: bool,
     #[command(subcommand)]
     pub(crate) command: Option<BenchCommand>,
 }

@@ -116,6 +116,14 @@ A complete file:
   [topics]
   prefix = \"pqc\"
 
+  [delivery]                                  # the defaults
+  outbox-bytes = \"64MiB\"
+  outbox-age = \"60days\"
+  when-full = \"refuse\"                       # or drop-oldest, drop-newest
+  drain-per-second = 2000
+  inbox-messages = 10000
+  inbox-bytes = \"64MiB\"
+
   [proxy]                                     # for `pqc-iiot proxy`
   listen = \"127.0.0.1:1884\"
   from = [\"control-room\"]

@@ -58,6 +58,7 @@ pub(super) struct Fleet {
     pub(super) anchors: Vec<u8>,
     authority: Authority,
     random: SeededRandom,
+    now: UnixTime,
 }
 
 /// A peer with its secrets and its certificate.
@@ -71,12 +72,22 @@ pub(super) struct Member {
 
 impl Fleet {
     pub(super) fn new(suite: SessionSuite) -> Result<Self, BenchError> {
+        Self::at(suite, NOW)
+    }
+
+    /// As [`Fleet::new`], for clients that go by the machine's clock.
+    pub(super) fn at(suite: SessionSuite, now: UnixTime) -> Result<Self, BenchError> {
         let mut random = SeededRandom::new(u64::from(suite.id()));
         let seeds = AuthoritySeeds::generate(set_of(suite), &mut random);
         let authority = Authority::new(&AWS_LC, &seeds, &[]).map_err(|_| FAILED)?;
         let anchors =
-            authority.first_anchors(&mut random, UnixTime(0), NOW.plus(YEAR)).map_err(|_| FAILED)?;
-        Ok(Self { suite, anchors, authority, random })
+            authority.first_anchors(&mut random, UnixTime(0), now.plus(YEAR)).map_err(|_| FAILED)?;
+        Ok(Self { suite, anchors, authority, random, now })
+    }
+
+    /// A certificate for keys that a provider holds.
+    pub(super) fn certify_device(&mut self, id: &str, keys: PublicIdentity) -> Result<Vec<u8>, BenchError> {
+        self.certify(id, keys, Tier::Device).map(|(_, encoded)| encoded)
     }
 
     /// A new peer that may publish and subscribe anywhere under `plant`.
@@ -107,8 +118,8 @@ impl Fleet {
             issuer: self.authority.issuer().fingerprint(),
             subject: PeerId::new(id).map_err(|_| FAILED)?,
             serial: Serial([7; 16]),
-            not_before: UnixTime(NOW.0 - 60),
-            not_after: NOW.plus(YEAR),
+            not_before: UnixTime(self.now.0.saturating_sub(60)),
+            not_after: self.now.plus(YEAR),
             keys,
             key_epoch: 1,
             tier,

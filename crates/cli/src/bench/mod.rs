@@ -8,6 +8,7 @@
 mod announcement;
 mod audit;
 mod case;
+mod e2e;
 mod fleet;
 mod junk;
 mod lookup;
@@ -27,6 +28,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use thiserror::Error;
 
+use e2e::Via;
 use report::{Measured, References};
 use stats::Samples;
 
@@ -38,12 +40,14 @@ pub enum Effort {
     Full,
     /// 100: a look, not a figure to quote.
     Quick,
+    /// As [`Effort::Full`], with three times the rounds from end to end.
+    Thorough,
 }
 
 impl Effort {
     fn samples(self) -> usize {
         match self {
-            Self::Full => 1_000,
+            Self::Full | Self::Thorough => 1_000,
             Self::Quick => 100,
         }
     }
@@ -65,6 +69,14 @@ pub enum BenchError {
     /// A measured operation did not do what it is there for.
     #[error("{0}")]
     Outcome(&'static str),
+    /// Messages do not get from end to end.
+    #[error("end to end: {what}: {why}")]
+    EndToEnd {
+        /// What failed.
+        what: &'static str,
+        /// Why.
+        why: String,
+    },
 }
 
 /// How far a run is.
@@ -85,9 +97,10 @@ pub fn run(
     mut progress: impl FnMut(Progress),
 ) -> Result<Report, BenchError> {
     let cases = Case::all();
+    let total = cases.len() + Via::ALL.len();
     let mut rows = Vec::with_capacity(cases.len());
     for (done, case) in cases.iter().enumerate() {
-        progress(Progress { done, total: cases.len(), name: case.name() });
+        progress(Progress { done, total, name: case.name() });
         let mut workload = case.build()?;
         let mut references = References::new()?;
         let mut samples = Samples::default();
@@ -101,7 +114,15 @@ pub fn run(
         let (bytes, resident) = (workload.bytes(), workload.resident());
         rows.push(Measured { case: *case, bytes, samples, references, resident });
     }
-    Ok(Report::new(rows))
+    let mut report = Report::new(rows);
+    for (done, via) in (cases.len()..).zip(Via::ALL) {
+        progress(Progress { done, total, name: "end to end" });
+        match e2e::measure(via, effort, stop)? {
+            Some(rows) => report.rows.extend(rows),
+            None => report.notes.push("no rows through Mosquitto: it is not installed".into()),
+        }
+    }
+    Ok(report)
 }
 
 fn interrupted(stop: &AtomicBool) -> Result<(), BenchError> {

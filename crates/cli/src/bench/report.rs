@@ -16,7 +16,7 @@ const ML_DSA_65_REFERENCE: f64 = 65.0;
 /// Samples of each reference before each of [`CHUNK`](super::CHUNK) of a row.
 const SLICE: usize = 8;
 
-/// One measured operation. Times are in `unit`.
+/// One measured operation. Times, sizes and rates are in `unit`.
 #[derive(Debug, Clone, Serialize)]
 pub struct Row {
     /// What was measured.
@@ -27,9 +27,9 @@ pub struct Row {
     pub backend: &'static str,
     /// The size of what each operation works on, 0 where that means nothing.
     pub bytes: usize,
-    /// `us`, `s`, or `MiB` for memory.
+    /// `us`, `s`, or `MiB` for memory; end to end `msg/s` or `ratio`.
     pub unit: &'static str,
-    /// Median time.
+    /// Median time, or median rate.
     pub median: f64,
     /// Median time of the primitives that the operation cannot do without.
     pub baseline: f64,
@@ -39,6 +39,9 @@ pub struct Row {
     pub mean: f64,
     /// 95th percentile.
     pub p95: f64,
+    /// First and third quartile; end to end only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub quartiles: Option<[f64; 2]>,
     /// How many samples, and of a signing row how many distinct messages.
     pub samples: usize,
     /// The most that `median` is to be on the reference machine.
@@ -58,8 +61,11 @@ pub struct Row {
 /// Every row of a run.
 #[derive(Debug, Clone, Serialize)]
 pub struct Report {
-    /// In the order of [`Case::all`].
+    /// In the order of [`Case::all`], then those from end to end.
     pub rows: Vec<Row>,
+    /// What was left out, and why.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
 }
 
 impl Report {
@@ -83,6 +89,7 @@ impl Report {
                 .flat_map(|measured| [Some(row(measured)), resident(measured)])
                 .flatten()
                 .collect(),
+            notes: Vec::new(),
         }
     }
 }
@@ -120,6 +127,7 @@ fn row(measured: &Measured) -> Row {
         ratio: rounded(ratio),
         mean: in_unit(times.mean),
         p95: in_unit(times.p95),
+        quartiles: None,
         samples: samples.len(),
         target: target.map(|target| in_unit(target.time)),
         scaled_target: scaled.map(in_unit),
@@ -143,6 +151,7 @@ fn resident(measured: &Measured) -> Option<Row> {
         ratio: rounded(taken / content),
         mean: taken,
         p95: taken,
+        quartiles: None,
         samples: 1,
         target: None,
         scaled_target: None,
@@ -152,7 +161,7 @@ fn resident(measured: &Measured) -> Option<Row> {
 }
 
 /// Four significant digits are more than any run repeats.
-fn rounded(value: f64) -> f64 {
+pub(super) fn rounded(value: f64) -> f64 {
     if value == 0.0 || !value.is_finite() {
         return value;
     }

@@ -93,6 +93,16 @@ fn summary(samples: &[f64]) -> Summary {
     Summary { median: at(0.5), mean, p95: at(0.95) }
 }
 
+/// The quantile of few samples, between two of them where it falls there.
+pub(super) fn quantile(samples: &[f64], share: f64) -> f64 {
+    let mut sorted = samples.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let at = share * sorted.len().saturating_sub(1) as f64;
+    let sample = |index: f64| sorted.get(index as usize).copied().unwrap_or(f64::NAN);
+    let (below, above) = (sample(at.floor()), sample(at.ceil()));
+    below + (above - below) * at.fract()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

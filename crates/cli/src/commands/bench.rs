@@ -31,7 +31,11 @@ fn costs(args: &BenchArgs, context: &Context) -> Result<()> {
             .output
             .note("this build is not optimised: its figures mean nothing (use `cargo run --release`)");
     }
-    let effort = if args.quick { Effort::Quick } else { Effort::Full };
+    let effort = match (args.quick, args.thorough) {
+        (true, _) => Effort::Quick,
+        (false, true) => Effort::Thorough,
+        (false, false) => Effort::Full,
+    };
     let bar = if context.output.shows_progress() { ProgressBar::new(0) } else { ProgressBar::hidden() };
     if let Ok(style) = ProgressStyle::with_template("{bar:40} {pos}/{len} {msg}") {
         bar.set_style(style);
@@ -79,8 +83,19 @@ impl Report for bench::Report {
             "ratio",
             "target",
         ];
-        let rows: Vec<Vec<String>> = self.rows.iter().map(cells).collect();
+        let (times, rates): (Vec<&Row>, Vec<&Row>) =
+            self.rows.iter().partition(|row| row.quartiles.is_none());
+        let rows: Vec<Vec<String>> = times.into_iter().map(cells).collect();
         columns(out, &heading, &rows)?;
+        if !rates.is_empty() {
+            writeln!(out)?;
+            let heading = ["end to end", "bytes", "unit", "median", "quartiles", "baseline", "ratio"];
+            let rows: Vec<Vec<String>> = rates.into_iter().map(rate_cells).collect();
+            columns(out, &heading, &rows)?;
+        }
+        for note in &self.notes {
+            writeln!(out, "\n{note}")?;
+        }
         let missed = self.rows.iter().filter(|row| row.within == Some(false)).count();
         let judged = self.rows.iter().filter(|row| row.within.is_some()).count();
         writeln!(out, "\n{} of {judged} targets met", judged - missed)
@@ -109,5 +124,18 @@ fn cells(row: &Row) -> Vec<String> {
         row.baseline.to_string(),
         row.ratio.to_string(),
         target,
+    ]
+}
+
+fn rate_cells(row: &Row) -> Vec<String> {
+    let quartiles = row.quartiles.map_or(String::new(), |[first, third]| format!("{first} to {third}"));
+    vec![
+        row.name.to_owned(),
+        row.bytes.to_string(),
+        row.unit.to_owned(),
+        row.median.to_string(),
+        quartiles,
+        row.baseline.to_string(),
+        row.ratio.to_string(),
     ]
 }

@@ -64,6 +64,10 @@ pub(crate) fn prepare(
             CliError::new(ErrorKind::Verification, "the installed certificate is damaged").because(error)
         })?;
     config.endpoint.prefix = prefix;
+    config.endpoint.delivery =
+        context.config.delivery.limits().map_err(|why| {
+            CliError::new(ErrorKind::Configuration, "[delivery] is not usable").because(why)
+        })?;
     // A command that prints nothing must consume nothing.
     config.consume = ConsumeMode::Explicit;
     Ok(Prepared { keeper, config, url })

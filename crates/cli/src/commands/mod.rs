@@ -16,6 +16,7 @@ mod local;
 mod proxy;
 mod publish;
 mod publish_local;
+mod queues;
 mod status;
 mod subscribe;
 mod subscribe_local;

@@ -32,6 +32,8 @@ pub(super) const READ_AHEAD: usize = 64;
 const CAUSE_PATIENCE: Duration = Duration::from_millis(200);
 /// When to say that the peer's keys are waited for.
 const HINT_AFTER: Duration = Duration::from_secs(2);
+/// How often the progress of earlier messages is looked at.
+const BACKLOG_EVERY: Duration = Duration::from_millis(200);
 /// How long the broker keeps the session of `pub` after it ended: long enough for a reconnect.
 const SESSION_EXPIRY_SECS: u32 = 300;
 
@@ -155,6 +157,7 @@ async fn send(client: &mut Client, source: Source, args: &PubArgs, context: &Con
     };
     let result = tokio::select! {
         result = sending => result,
+        never = show_backlog(handle, context) => match never {},
         result = watching => result.and_then(|()| Err(CliError::new(ErrorKind::Failed, "the client ended"))),
         // Never: the sender lives in `watching`.
         Ok(()) = watcher.changed() => Err(CliError::new(ErrorKind::Failed, "the client ended")),
@@ -166,6 +169,43 @@ async fn send(client: &mut Client, source: Source, args: &PubArgs, context: &Con
         }
     }
     result
+}
+
+/// Shows how messages of earlier commands drain; never ends.
+async fn show_backlog(handle: &SecureMqttClient, context: &Context) -> std::convert::Infallible {
+    if context.output.shows_progress() {
+        let waiting =
+            async || handle.status().await.map_or(0, |status| status.endpoint.outbox.messages as u64);
+        let backlog = waiting().await;
+        if backlog > 0 {
+            let bar = ProgressBar::new(backlog);
+            let template = "{bar:40} {pos}/{len} earlier messages confirmed, {eta}";
+            bar.set_style(
+                ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()),
+            );
+            // Cleared also when the command is done first.
+            let bar = Cleared(bar);
+            let mut tick = tokio::time::interval(BACKLOG_EVERY);
+            loop {
+                tick.tick().await;
+                // This command's own come after them.
+                let left = waiting().await.min(backlog - bar.0.position());
+                bar.0.set_position(backlog - left);
+                if left == 0 {
+                    break;
+                }
+            }
+        }
+    }
+    std::future::pending().await
+}
+
+struct Cleared(ProgressBar);
+
+impl Drop for Cleared {
+    fn drop(&mut self) {
+        self.0.finish_and_clear();
+    }
 }
 
 /// Waits until the peer can be sent to.

@@ -11,12 +11,13 @@ use pqc_iiot_core::time::UnixTime;
 use pqc_iiot_provider::store::Store;
 use serde::Serialize;
 
+use super::queues::{Queue, Queues, Waiting};
 use super::{Context, identity};
 use crate::args::StatusArgs;
 use crate::error::{CliError, ErrorKind, Result};
 use crate::keeper::{Keeper, open_store, store_error};
 use crate::output::{Report, columns, table};
-use crate::time::rfc3339;
+use crate::time::{now, rfc3339};
 
 #[derive(Serialize)]
 struct Status {
@@ -36,6 +37,9 @@ struct Status {
     replay_windows: usize,
     own_prekeys: usize,
     audit_head: Option<String>,
+    outbox: Queue,
+    inbox: Queue,
+    waiting: Vec<Waiting>,
     peers: Vec<PeerRow>,
 }
 
@@ -79,8 +83,19 @@ impl Report for Status {
                 ),
                 ("own prekeys", self.own_prekeys.to_string()),
                 ("audit head", self.audit_head.clone().unwrap_or_else(unknown)),
+                ("outbox", self.outbox.to_string()),
+                ("inbox", self.inbox.to_string()),
             ],
         )?;
+        if !self.waiting.is_empty() {
+            let cells = |waiting: &Waiting| {
+                let Waiting { peer, outbox, inbox } = waiting;
+                vec![peer.clone(), outbox.to_string(), inbox.to_string()]
+            };
+            let rows: Vec<_> = self.waiting.iter().map(cells).collect();
+            writeln!(out)?;
+            columns(out, &["PEER", "WAITING FOR ITS RECEIPT", "RECEIVED, NOT CONSUMED"], &rows)?;
+        }
         if self.peers.is_empty() {
             return writeln!(out, "\nNo peers known yet.");
         }
@@ -101,7 +116,7 @@ impl Report for Status {
 
 pub(super) fn run(args: &StatusArgs, context: &Context) -> Result<()> {
     let dir = identity::directory(args.dir.as_deref(), context)?;
-    let keeper = identity::open(&dir, &args.unlock, context)?;
+    let keeper = identity::open(&dir, &args.unlock, context).map_err(|error| in_use(error, &dir))?;
     let mut store = open_store(&keeper)?;
     let rows = store.load().map_err(|error| store_error(&error))?;
     let damaged = |why: &dyn std::fmt::Display| {
@@ -112,6 +127,7 @@ pub(super) fn run(args: &StatusArgs, context: &Context) -> Result<()> {
     let peers = peers.collect::<Result<_, _>>().map_err(|error: DecodeError| damaged(&error))?;
     let count = |kind| rows.iter().filter(|row| row.kind == kind).count();
     let anchors = super::device::pinned_anchors(&keeper)?;
+    let queues = Queues::read(&rows, now()).map_err(|error| damaged(&error))?;
     context.output.report(&Status {
         own_revoked: own_revoked(&keeper, &revocations)?,
         peer: super::device::own_name(&keeper)?.as_str().to_owned(),
@@ -127,8 +143,21 @@ pub(super) fn run(args: &StatusArgs, context: &Context) -> Result<()> {
         replay_windows: count(RecordKind::ReplayWindow),
         own_prekeys: count(RecordKind::Prekey),
         audit_head: store.audit_head().map(|head| format!("{}:{}", head.seq, head.hash)),
+        outbox: queues.outbox,
+        inbox: queues.inbox,
+        waiting: queues.peers.into_values().collect(),
         peers,
     })
+}
+
+/// A proxy that runs on the directory tells what waits by itself.
+fn in_use(error: CliError, dir: &std::path::Path) -> CliError {
+    match std::os::unix::net::UnixStream::connect(super::local::socket(dir)) {
+        Ok(_) => error.fix(
+            "the proxy that runs on it says what waits in its log (`queues`); stop it to see everything, or use another identity",
+        ),
+        Err(_) => error,
+    }
 }
 
 /// Whether the list names this identity.

@@ -193,6 +193,11 @@ impl<'a> Inbox<'a> {
             ClientEvent::Protocol(Event::Lost { peer, count, reason, outgoing: false, .. }) => {
                 self.context.output.note(format_args!("{peer} lost {count} messages ({reason})"));
             }
+            ClientEvent::Protocol(Event::RolledBack { peer, .. }) => {
+                self.context.output.note(format_args!(
+                    "{peer} has seen newer messages of this identity than its disk knows of: somebody restored an older copy"
+                ));
+            }
             ClientEvent::Disconnected { error } => {
                 self.context
                     .output

@@ -57,6 +57,11 @@ use peers::Peers;
 use report::Journal;
 use sealer::Sealer;
 
+/// How often it says what waits, if that changed.
+const QUEUES_EVERY: std::time::Duration = std::time::Duration::from_secs(30);
+/// Under which name receipts are counted.
+const CONFIRMED: &str = "confirmed";
+
 /// What a proxy is told.
 pub(crate) struct Settings {
     pub(crate) routes: Routes,
@@ -167,7 +172,30 @@ impl Proxy {
             }
         }
         self.refused_subscriptions().await;
-        std::future::pending().await
+        self.tell_queues().await
+    }
+
+    /// Says what waits, whenever that changed since it was said last; never ends.
+    async fn tell_queues(&self) -> std::convert::Infallible {
+        let mut tick = tokio::time::interval(QUEUES_EVERY);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut said = (0, 0, 0);
+        loop {
+            tick.tick().await;
+            let Some(status) = self.client.status().await else { std::future::pending().await };
+            let (outbox, inbox) = (status.endpoint.outbox, status.endpoint.inbox);
+            let confirmed = self.journal.add(CONFIRMED, 0);
+            let now = (outbox.messages, inbox.messages, confirmed);
+            if std::mem::replace(&mut said, now) != now {
+                self.journal.say(&ProxyEvent::Queues {
+                    outbox: outbox.messages,
+                    outbox_bytes: outbox.bytes,
+                    oldest_seconds: outbox.oldest.as_secs(),
+                    inbox: inbox.messages,
+                    confirmed,
+                });
+            }
+        }
     }
 
     async fn refused_subscriptions(&self) {
@@ -244,6 +272,16 @@ impl Proxy {
             Event::Refused { reason, peer } => {
                 let (reason, peer) = (reason.name(), peer.as_ref().map(PeerId::as_str));
                 self.journal.repeated("refused", reason, |count| ProxyEvent::Refused { peer, reason, count });
+            }
+            Event::Delivered { count, .. } => {
+                self.journal.add(CONFIRMED, *count as u64);
+            }
+            Event::Lost { peer, count, reason, outgoing, .. } => {
+                self.journal.lost(peer.as_str(), *count, reason.name(), *outgoing);
+            }
+            Event::RolledBack { peer, .. } => {
+                let peer = peer.as_str();
+                self.journal.repeated("rolled-back", "seen", |count| ProxyEvent::RolledBack { peer, count });
             }
             _ => client::fatal(&ClientEvent::Protocol(event))?,
         }

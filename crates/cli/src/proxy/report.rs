@@ -32,6 +32,12 @@ pub(crate) enum ProxyEvent<'a> {
     Dropped { topic: String, peer: &'a str, count: u64 },
     /// Received messages wait for a subscriber, and there is no room for more: the broker keeps them.
     Full { waiting: usize },
+    /// What waits: said when it changed, every 30 s at most.
+    Queues { outbox: usize, outbox_bytes: usize, oldest_seconds: u64, inbox: usize, confirmed: u64 },
+    /// Messages are lost, exactly so many.
+    Lost { peer: &'a str, count: u64, reason: &'a str, outgoing: bool, total: u64 },
+    /// A receiver saw newer messages of ours than this disk knows of: it is an older copy.
+    RolledBack { peer: &'a str, count: u64 },
     /// The broker refused a subscription.
     SubscriptionRefused { filter: String, why: String },
     /// The end.
@@ -77,6 +83,18 @@ impl ProxyEvent<'_> {
                     "{waiting} messages wait for a subscriber; the broker keeps further ones until they are taken"
                 )
             }
+            Self::Queues { outbox, outbox_bytes, oldest_seconds, inbox, confirmed } => format!(
+                "waiting: {outbox} for a receipt ({outbox_bytes} bytes, the oldest {oldest_seconds} s), {inbox} to be taken; \
+                 confirmed so far: {confirmed}"
+            ),
+            Self::Lost { peer, count, reason, outgoing, total } => {
+                let way = if *outgoing { "to" } else { "from" };
+                format!("lost ({reason}) {way} {peer}: {count} messages, {total} so far")
+            }
+            Self::RolledBack { peer, count } => format!(
+                "{peer} has seen newer messages than this disk knows of: it is an older copy{}",
+                times(count)
+            ),
             Self::SubscriptionRefused { filter, why } => {
                 format!("the broker refused the subscription to {filter}: {why}")
             }
@@ -115,10 +133,27 @@ impl Journal {
 
     /// Counts it.
     pub(super) fn count(&self, name: &str) -> u64 {
+        self.add(name, 1)
+    }
+
+    /// Counts many; gives all so far.
+    pub(super) fn add(&self, name: &str, many: u64) -> u64 {
         let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        if many == 0 {
+            return counts.get(name).copied().unwrap_or_default();
+        }
         let count = counts.entry(name.to_owned()).or_default();
-        *count += 1;
+        *count = count.saturating_add(many);
         *count
+    }
+
+    /// Messages are lost: said whenever their number passes a power of two.
+    pub(super) fn lost(&self, peer: &str, count: u64, reason: &'static str, outgoing: bool) {
+        let way = if outgoing { "lost outgoing" } else { "lost incoming" };
+        let total = self.add(&format!("{way} {reason}"), count);
+        if passes_a_power_of_two(total.saturating_sub(count), total) {
+            self.say(&ProxyEvent::Lost { peer, count, reason, outgoing, total });
+        }
     }
 
     /// Counts it, and says so now and then.
@@ -149,5 +184,24 @@ impl Journal {
     pub(super) fn stopped(&self) {
         let counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner).clone();
         self.say(&ProxyEvent::Stopped { counts });
+    }
+}
+
+/// Whether a power of two is in (before, after].
+fn passes_a_power_of_two(before: u64, after: u64) -> bool {
+    after.checked_ilog2() > before.checked_ilog2()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn losses_are_said_at_the_powers_of_two() {
+        for (before, after, said) in
+            [(0, 1, true), (0, 100, true), (5, 7, false), (5, 8, true), (8, 15, false)]
+        {
+            assert_eq!(passes_a_power_of_two(before, after), said, "{before} to {after}");
+        }
     }
 }
