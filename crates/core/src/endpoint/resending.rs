@@ -244,7 +244,7 @@ impl Endpoint {
     fn notice_rollback(&mut self, key: &LaneKey, recipient: KeyId, last_sequence: u64) {
         let now = self.clock.monotonic();
         let recently = |at: Monotonic| now.since(at) < ROLLBACK_NOTICE;
-        let Some(lane) = self.outbox.lane(key) else { return };
+        let lane = self.outbox.lane_or_new(key);
         // A liar could have us audit and sign without end.
         if lane.rollback_noticed.is_some_and(recently) {
             return;
@@ -255,9 +255,7 @@ impl Endpoint {
         if !self.counters.skip_past(counter, last_sequence, reserve) {
             return;
         }
-        if let Some(lane) = self.outbox.lane_mut(key) {
-            lane.rollback_noticed = Some(now);
-        }
+        self.outbox.lane_or_new(key).rollback_noticed = Some(now);
         let event =
             AuditEvent::new(AuditKind::RollbackNoticed, Some(key.peer.clone()), "sequences unknown here");
         let after = self.barrier.persist(Vec::new(), alloc::vec![event]);
