@@ -331,6 +331,29 @@ fn a_prekey_rotated_while_its_peer_is_not_loaded_is_adopted() {
 }
 
 #[test]
+fn an_older_bundle_of_the_same_peer_is_not_used_when_it_is_loaded() {
+    let mut world = World::default();
+    let fast = |config: &mut pqc_iiot_core::endpoint::EndpointConfig| config.prekeys.rotate_after = HOUR;
+    world.enrol_with(NodeOptions::new("gateway", &grants()));
+    world.enrol_with(NodeOptions::new("press", &grants()).configure(fast));
+    world.subscribe("press", "plant/#");
+    world.introduce("gateway", "press");
+    let older = world.node("gateway").disk().read(RecordKind::Bundle, b"press").unwrap().unwrap();
+    world.advance(HOUR + Duration::from_secs(2));
+    let mut disk = world.node("gateway").disk();
+    assert!(disk.read(RecordKind::Bundle, b"press").unwrap().unwrap() != older);
+    disk.commit(&[Change::Put { kind: RecordKind::Bundle, key: b"press".to_vec(), value: older }]).unwrap();
+    world.node("gateway").replace_disk(disk);
+    world.restart("gateway");
+    world.settle();
+    // Genuine and in time, and still not the newest: its secret may be erased already.
+    world.node("gateway").publish("press", TOPIC, "x");
+    world.settle();
+    assert_eq!(world.node("gateway").loads(), 1);
+    assert_eq!(world.node("press").received(), Vec::<String>::new());
+}
+
+#[test]
 fn a_certificate_renewed_while_its_peer_is_not_loaded_keeps_the_bundle() {
     let mut world = plant();
     let identity = world.node("press").identity().clone();
