@@ -38,6 +38,7 @@ async fn main() -> Result<(), Error> {
     while let Some(event) = inbox.recv().await {
         let ClientEvent::Protocol(Event::Message(message)) = event else { continue };
         println!("{} on {}: {:?}", message.peer, message.topic, message.content.payload);
+        inbox.done(); // or it is told again at the next start
         break;
     }
     press.shutdown().await;

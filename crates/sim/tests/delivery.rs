@@ -4,8 +4,13 @@
 use std::time::Duration;
 
 use pqc_iiot_core::delivery::LossReason;
-use pqc_iiot_core::endpoint::{DeliveryLimits, Effect, Event, FullPolicy, RefusalReason, SendFailure};
+use pqc_iiot_core::endpoint::{
+    Command, DeliveryLimits, Durability, Effect, Event, FullPolicy, Input, Priority, Publish, RefusalReason,
+    SendFailure, Ticket,
+};
 use pqc_iiot_core::envelope::{Content, Packet};
+use pqc_iiot_core::ids::StreamId;
+use pqc_iiot_core::topic::Topic;
 use pqc_iiot_sim::{EPOCH, Forget, NodeOptions, World, publish, subscribe};
 
 const TOPIC: &str = "plant/press/temperature";
@@ -309,4 +314,61 @@ fn a_note_is_durable_exactly_if_its_message_is() {
     world.advance(Duration::from_secs(5));
     world.settle();
     assert_eq!(world.node("gateway").received(), ["\u{1}", "\u{2}"]);
+}
+
+/// Publishes in another manner than most; tells why it failed, if it did.
+fn send_as(
+    world: &mut World,
+    ticket: u64,
+    durability: Durability,
+    priority: Priority,
+) -> Option<SendFailure> {
+    let ticket = Ticket(1_000_000 + ticket);
+    let publish = Publish {
+        ticket,
+        peer: pqc_iiot_sim::peer("gateway"),
+        topic: Topic::new(TOPIC).unwrap(),
+        stream: StreamId::new(1).unwrap(),
+        content: Content::telemetry(format!("{}", ticket.0)),
+        durability,
+        priority,
+        effects: Vec::new(),
+    };
+    world.node("press").input(Input::Command(Command::Publish(publish)));
+    world.settle();
+    world.node("press").send_failure(ticket)
+}
+
+#[test]
+fn what_is_volatile_is_kept_nowhere_and_its_gaps_are_counted() {
+    let mut world = pair();
+    let volatile = |world: &mut World, n| send_as(world, n, Durability::Volatile, Priority::Normal);
+    assert_eq!(volatile(&mut world, 1), None);
+    world.broker.withhold(TOPIC);
+    assert_eq!((volatile(&mut world, 2), volatile(&mut world, 3)), (None, None));
+    world.broker.withhold_nothing();
+    assert_eq!(volatile(&mut world, 4), None);
+    assert_eq!(world.node("gateway").received(), ["1000001", "1000004"]);
+    assert!(world.node("gateway").inbox().iter().all(|message| message.id.is_none()));
+    assert_eq!(lost(&mut world, "gateway", LossReason::Volatile, false), 2);
+    assert_eq!(waiting(&mut world), 0);
+    world.advance(DAY);
+    assert_eq!(world.node("gateway").received().len(), 2, "nobody sends them again");
+    world.disconnect("press");
+    assert_eq!(volatile(&mut world, 5), Some(SendFailure::Offline));
+}
+
+#[test]
+fn urgent_messages_find_room_in_a_full_outbox() {
+    let mut world = pair_with(|limits| limits.outbox_bytes = 16 * 1024);
+    world.disconnect("press");
+    send(&mut world, 100);
+    let normal = send_as(&mut world, 1, Durability::Durable, Priority::Normal);
+    assert_eq!(normal, Some(SendFailure::OutboxFull));
+    assert_eq!(send_as(&mut world, 2, Durability::Durable, Priority::High), None);
+    world.connect("press", true);
+    world.settle();
+    world.advance(Duration::from_secs(5));
+    assert!(world.node("gateway").consumed().contains(&"1000002".to_owned()));
+    assert_eq!(waiting(&mut world), 0);
 }
