@@ -139,6 +139,16 @@ byte_id!(
     BootId, 8
 );
 
+byte_id!(
+    /// Where a side of a session wants its records: chosen at random by the one that receives under it, because an
+    /// MQTT message names no sender.
+    SessionId, 4
+);
+byte_id!(
+    /// The first 16 bytes of a handshake's first transcript hash: by it an answer finds its question.
+    HandshakeId, 16
+);
+
 impl Fingerprint {
     /// The lookup key derived from this fingerprint.
     pub fn key_id(&self) -> KeyId {

@@ -34,6 +34,7 @@ pub mod ids;
 pub mod limits;
 pub mod provider;
 pub mod replay;
+pub mod session;
 pub mod store;
 pub mod time;
 pub mod topic;

@@ -215,6 +215,11 @@ impl<'a> Reader<'a> {
         if text.len() > limit { Err(DecodeError::Value) } else { Ok(text.into()) }
     }
 
+    /// Passes over the next item, whatever it is; the validator has bounded its depth.
+    pub fn skip(&mut self) -> Result<(), DecodeError> {
+        Ok(self.0.skip()?)
+    }
+
     /// Everything must have been read.
     pub fn finish(self) -> Result<(), DecodeError> {
         if self.0.position() == self.0.input().len() { Ok(()) } else { Err(DecodeError::Shape) }

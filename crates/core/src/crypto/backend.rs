@@ -82,10 +82,34 @@ pub trait VerifyingKey: Send + Sync {
 
 /// An expanded AEAD key.
 pub trait AeadKey: Send + Sync {
-    /// Encrypts `buffer` in place and appends the 16-byte tag.
-    fn seal(&self, nonce: &[u8; 12], aad: &[u8], buffer: &mut Vec<u8>) -> Result<(), BackendError>;
-    /// Verifies, decrypts `buffer` in place and removes the tag; on error `buffer` is cleared.
-    fn open(&self, nonce: &[u8; 12], aad: &[u8], buffer: &mut Vec<u8>) -> Result<(), OpenError>;
+    /// Encrypts what is in `buffer` from `start` on, in place, and appends the 16-byte tag. A `start` beyond the end counts
+    /// as the end.
+    fn seal_from(
+        &self,
+        nonce: &[u8; 12],
+        aad: &[u8],
+        buffer: &mut Vec<u8>,
+        start: usize,
+    ) -> Result<(), BackendError>;
+
+    /// Verifies what is in `buffer` from `start` on, decrypts it in place and removes the tag; on error `buffer` is cleared.
+    fn open_from(
+        &self,
+        nonce: &[u8; 12],
+        aad: &[u8],
+        buffer: &mut Vec<u8>,
+        start: usize,
+    ) -> Result<(), OpenError>;
+
+    /// Encrypts the whole `buffer` in place and appends the 16-byte tag.
+    fn seal(&self, nonce: &[u8; 12], aad: &[u8], buffer: &mut Vec<u8>) -> Result<(), BackendError> {
+        self.seal_from(nonce, aad, buffer, 0)
+    }
+
+    /// Verifies the whole `buffer`, decrypts it in place and removes the tag; on error `buffer` is cleared.
+    fn open(&self, nonce: &[u8; 12], aad: &[u8], buffer: &mut Vec<u8>) -> Result<(), OpenError> {
+        self.open_from(nonce, aad, buffer, 0)
+    }
 }
 
 /// A cryptographic library, seen through the primitives that the suites compose.

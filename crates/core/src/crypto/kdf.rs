@@ -25,6 +25,11 @@ pub struct HashOutput {
 }
 
 impl HashOutput {
+    /// Adopts a digest that was kept; it must have exactly the algorithm's length.
+    pub fn from_slice(algorithm: HashAlgorithm, bytes: &[u8]) -> Option<Self> {
+        (bytes.len() == algorithm.output_len()).then(|| hash_output(bytes))
+    }
+
     /// The digest's bytes.
     pub fn as_slice(&self) -> &[u8] {
         &self.bytes[..self.len]
@@ -98,6 +103,11 @@ impl PseudorandomKey {
         let mut key = Self { algorithm, bytes: [0; MAX_HASH_LEN] };
         key.bytes[..bytes.len()].copy_from_slice(bytes);
         Some(key)
+    }
+
+    /// The hash it belongs to.
+    pub fn algorithm(&self) -> HashAlgorithm {
+        self.algorithm
     }
 
     /// The key's bytes, one hash length.

@@ -23,21 +23,39 @@ impl Cipher {
 }
 
 impl AeadKey for Cipher {
-    fn seal(&self, nonce: &[u8; 12], aad: &[u8], buffer: &mut Vec<u8>) -> Result<(), BackendError> {
-        self.0
-            .seal_in_place_append_tag(Nonce::assume_unique_for_key(*nonce), Aad::from(aad), buffer)
-            .map_err(|_| BackendError)
+    fn seal_from(
+        &self,
+        nonce: &[u8; 12],
+        aad: &[u8],
+        buffer: &mut Vec<u8>,
+        start: usize,
+    ) -> Result<(), BackendError> {
+        let start = start.min(buffer.len());
+        let plaintext = buffer.get_mut(start..).ok_or(BackendError)?;
+        let tag = self
+            .0
+            .seal_in_place_separate_tag(Nonce::assume_unique_for_key(*nonce), Aad::from(aad), plaintext)
+            .map_err(|_| BackendError)?;
+        buffer.extend_from_slice(tag.as_ref());
+        Ok(())
     }
 
-    fn open(&self, nonce: &[u8; 12], aad: &[u8], buffer: &mut Vec<u8>) -> Result<(), OpenError> {
-        let plaintext =
-            self.0.open_in_place(Nonce::assume_unique_for_key(*nonce), Aad::from(aad), buffer.as_mut_slice());
-        let Ok(plaintext) = plaintext else {
+    fn open_from(
+        &self,
+        nonce: &[u8; 12],
+        aad: &[u8],
+        buffer: &mut Vec<u8>,
+        start: usize,
+    ) -> Result<(), OpenError> {
+        let start = start.min(buffer.len());
+        let nonce = Nonce::assume_unique_for_key(*nonce);
+        let sealed = buffer.get_mut(start..).ok_or(OpenError)?;
+        let opened = self.0.open_in_place(nonce, Aad::from(aad), sealed).map(|plaintext| plaintext.len());
+        let Ok(length) = opened else {
             buffer.zeroize();
             return Err(OpenError);
         };
-        let length = plaintext.len();
-        buffer.truncate(length);
+        buffer.truncate(start + length);
         Ok(())
     }
 }

@@ -1,0 +1,95 @@
+//! Sealing records.
+
+use alloc::vec::Vec;
+
+use super::Session;
+use super::epoch::nonce;
+use super::header::{Class, Form, Header, OVERHEAD, SALT_LEN};
+use super::numbers::NumberBase;
+use super::send::SealError;
+use crate::ids::{BootId, StreamId};
+use crate::time::Monotonic;
+
+/// No more records are sent in one epoch: the session waits for the next, or for a handshake.
+pub const MAX_EPOCH_MESSAGES: u64 = 1 << 20;
+
+/// What a record says.
+#[derive(Clone, Copy)]
+pub enum Text<'a> {
+    /// An encoded [`Body`](crate::envelope::Body).
+    Body(&'a [u8]),
+    /// Telemetry without properties: its number in this start, and its payload. Only in class telemetry.
+    Telemetry {
+        /// The message's number on its stream.
+        number: u64,
+        /// The payload.
+        payload: &'a [u8],
+    },
+}
+
+/// A sealed record.
+pub struct Sealed {
+    /// The record.
+    pub record: Vec<u8>,
+    /// It must not leave before the row known by this position is durable; 0 is always durable.
+    pub after: u64,
+    /// Its epoch.
+    pub epoch: u16,
+    /// Its counter.
+    pub counter: u32,
+}
+
+impl Session {
+    /// Seals a record for the topic with `topic_hash` in our start `boot`.
+    ///
+    /// # Errors
+    ///
+    /// [`SealError::Reserve`] asks for [`Session::reserve`]; after the others only a handshake helps.
+    pub fn seal(
+        &mut self,
+        boot: BootId,
+        now: Monotonic,
+        class: Class,
+        stream: StreamId,
+        topic_hash: &[u8],
+        text: Text<'_>,
+    ) -> Result<Sealed, SealError> {
+        if self.sent >= MAX_EPOCH_MESSAGES {
+            return Err(SealError::Exhausted);
+        }
+        let salt = (self.confirmed_boots[class as usize] != boot).then_some(boot);
+        let epoch = self.current.number;
+        let iv = self.current.keys.send_iv;
+        let taken = self.current.send_mut(class).advance(self.backend, self.suite.aead(), boot, now)?;
+        let counter = taken.counter;
+        let (form, number, payload) = match text {
+            Text::Body(body) => (Form::Body, None, body),
+            Text::Telemetry { number, payload } => {
+                let told = NumberBase { counter, stream, boot, number };
+                let (since, confirmed) =
+                    self.telling.filter(|(since, _)| since.implies(&told)).unwrap_or((told, false));
+                self.telling = Some((since, confirmed));
+                if confirmed {
+                    (Form::Implied, None, payload)
+                } else {
+                    (Form::Numbered, Some(number), payload)
+                }
+            }
+        };
+        let header = Header { class, form, stream, sid: self.sid_out, epoch, counter, salt };
+        let aad = header.associated_data(topic_hash);
+        let mut record = Vec::with_capacity(OVERHEAD + SALT_LEN + size_of::<u64>() + payload.len());
+        record.extend_from_slice(aad.header());
+        if let Some(number) = number {
+            record.extend_from_slice(&number.to_be_bytes());
+        }
+        record.extend_from_slice(payload);
+        taken
+            .key
+            .seal_from(&nonce(&iv, counter), aad.as_slice(), &mut record, header.encoded_len())
+            .map_err(|_| SealError::Cipher)?;
+        let after = taken.after;
+        self.sent += 1;
+        Ok(Sealed { record, after, epoch, counter })
+    }
+}

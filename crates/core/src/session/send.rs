@@ -1,0 +1,140 @@
+//! The sending half of one class: a chain that is reserved ahead, so that a crash skips blocks and never repeats one.
+
+use alloc::boxed::Box;
+use core::time::Duration;
+
+use super::chain::ChainKey;
+use super::header::Class;
+use crate::crypto::backend::{AeadKey, Backend};
+use crate::crypto::suite::Aead;
+use crate::ids::BootId;
+use crate::time::Monotonic;
+
+/// Blocks reserved per durable write.
+pub const RESERVED_BLOCKS: u32 = 16;
+/// How long a block's key is used.
+pub const BLOCK_AGE: Duration = Duration::from_secs(3600);
+/// No counter beyond: a new handshake instead.
+pub const MAX_COUNTER: u32 = 1 << 31;
+
+/// A class's sending chain.
+pub(super) struct SendChain {
+    class: Class,
+    /// The first block that was never opened, and the chain's key there.
+    next: (u32, ChainKey),
+    open: Option<OpenBlock>,
+    /// The first block that is not reserved, and the chain's key there: all that the durable record holds.
+    ceiling: (u32, ChainKey),
+    /// What the newest reservation's record is known by.
+    reserved: u64,
+    /// The ceiling before it, and what that one is known by.
+    before: (u32, u64),
+}
+
+struct OpenBlock {
+    index: u32,
+    used: u32,
+    since: Monotonic,
+    /// For how many records the key is kept; it is expanded again if a bounded cache let it go.
+    key: Box<dyn AeadKey>,
+}
+
+/// A counter to seal under.
+pub(super) struct Taken<'a> {
+    pub(super) counter: u32,
+    /// The durable record that the counter depends on.
+    pub(super) after: u64,
+    pub(super) key: &'a dyn AeadKey,
+}
+
+/// What stops a record from being sealed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SealError {
+    /// The next block is not reserved: [`Session::reserve`](super::Session::reserve) first.
+    #[error("no block is reserved")]
+    Reserve,
+    /// The counter is used up, or too many messages went without an epoch change.
+    #[error("the session is used up and needs a new handshake")]
+    Exhausted,
+    /// The cipher failed.
+    #[error("the cipher failed")]
+    Cipher,
+}
+
+impl SendChain {
+    pub(super) fn new(class: Class, key: ChainKey) -> Self {
+        Self::restore(class, 0, key)
+    }
+
+    /// As restored: whatever was reserved may have been used.
+    pub(super) fn restore(class: Class, ceiling: u32, key: ChainKey) -> Self {
+        let (next, ceiling) = ((ceiling, key.clone()), (ceiling, key));
+        Self { class, next, open: None, ceiling, reserved: 0, before: (0, 0) }
+    }
+
+    /// The first block that is not reserved, with its chain key.
+    pub(super) fn ceiling(&self) -> (u32, &ChainKey) {
+        (self.ceiling.0, &self.ceiling.1)
+    }
+
+    /// Whether little of the reservation is left.
+    pub(super) fn wants_reservation(&self) -> bool {
+        self.ceiling.0 - self.next.0 <= RESERVED_BLOCKS / 4 && self.ceiling.0 < self.last_block()
+    }
+
+    /// Moves the ceiling on. The durable record must be written before a record of the new blocks leaves:
+    /// [`SendChain::written`] says when that is.
+    pub(super) fn reserve(&mut self) -> Option<()> {
+        self.before = (self.ceiling.0, self.reserved);
+        self.reserved = u64::MAX;
+        let blocks = RESERVED_BLOCKS.min(self.last_block().saturating_sub(self.ceiling.0));
+        self.ceiling = (self.ceiling.0 + blocks, self.ceiling.1.advance(blocks)?);
+        Some(())
+    }
+
+    /// The durable record is on its way, known by `position`.
+    pub(super) fn written(&mut self, position: u64) {
+        if self.reserved == u64::MAX {
+            self.reserved = position;
+        }
+    }
+
+    fn last_block(&self) -> u32 {
+        MAX_COUNTER / self.class.block_len()
+    }
+
+    /// Takes a counter, opening the next block if the open one is full or old.
+    pub(super) fn advance(
+        &mut self,
+        backend: Backend,
+        aead: Aead,
+        boot: BootId,
+        now: Monotonic,
+    ) -> Result<Taken<'_>, SealError> {
+        let len = self.class.block_len();
+        let usable = |open: &OpenBlock| open.used < len && now.since(open.since) < BLOCK_AGE;
+        if !self.open.as_ref().is_some_and(usable) {
+            if self.next.0 >= self.last_block() {
+                return Err(SealError::Exhausted);
+            }
+            if self.next.0 >= self.ceiling.0 {
+                return Err(SealError::Reserve);
+            }
+            let (seed, next) = self.next.1.step().ok_or(SealError::Cipher)?;
+            let key = backend.aead_key(aead, &seed.key(boot).ok_or(SealError::Cipher)?);
+            self.open = Some(OpenBlock { index: self.next.0, used: 0, since: now, key });
+            self.next = (self.next.0 + 1, next);
+        }
+        let open = self.open.as_mut().ok_or(SealError::Cipher)?;
+        let counter = open.index * len + open.used;
+        open.used += 1;
+        let after = if open.index < self.before.0 { self.before.1 } else { self.reserved };
+        Ok(Taken { counter, after, key: &*open.key })
+    }
+
+    /// Gives up the open block and its expanded key; the next record opens another.
+    pub(super) fn close_block(&mut self) {
+        self.open = None;
+    }
+}
