@@ -1,5 +1,7 @@
 //! The driver that the tests beside this file share: a small plant, and proof that honest traffic still flows.
 
+pub mod sessions;
+
 use std::collections::BTreeMap;
 
 use pqc_iiot_core::codec::signed::{ContextItem, SignedObject, Unverified};
@@ -227,4 +229,40 @@ impl SignedObject for Freely {
 /// A peer id from text.
 pub fn id(text: &str) -> PeerId {
     peer(text)
+}
+
+/// The filter of the group in [`group_plant`].
+pub const GROUP: &str = "plant/+/temperature";
+
+/// As [`plant`] with sessions: the press publishes to a group, the gateway and the lathe have its key.
+pub fn group_plant() -> World {
+    let mut world = World::with_sessions();
+    populate(&mut world);
+    world.node("press").create_group(GROUP);
+    for member in ["gateway", "lathe"] {
+        world.node("press").add_subscriber(GROUP, member);
+    }
+    world.advance(core::time::Duration::from_secs(10));
+    world
+}
+
+/// Publishes to the group and settles.
+pub fn tell_group(world: &mut World, text: &str) {
+    let ticket = world.node("press").publish_topic(TOPIC, text);
+    assert_eq!(world.node("press").send_failure(ticket), None);
+    world.settle();
+}
+
+/// Publishes to the group and requires that the gateway hears it once, and after the seal that it is the press's.
+pub fn assert_group_flows(world: &mut World) {
+    let text = format!("honest {}", world.broker.captured().len());
+    tell_group(world, &text);
+    world.advance(core::time::Duration::from_secs(301));
+    let gateway = world.node("gateway");
+    let times = |texts: Vec<String>| texts.into_iter().filter(|told| *told == text).count();
+    assert_eq!(
+        (times(gateway.group_texts()), times(gateway.group_verified())),
+        (1, 1),
+        "honest group traffic"
+    );
 }

@@ -4,12 +4,22 @@
 //! model would notice another one. `docs/crash-testing.md` says which model speaks of which module.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+#[path = "models/block_ratchet.rs"]
+mod block_ratchet;
+#[path = "models/epoch_switch.rs"]
+mod epoch_switch;
 #[path = "models/inbox.rs"]
 mod inbox;
 #[path = "models/receipts.rs"]
 mod receipts;
+#[path = "models/replay_floor.rs"]
+mod replay_floor;
 #[path = "models/reservation.rs"]
 mod reservation;
+#[path = "models/session_inbox.rs"]
+mod session_inbox;
+#[path = "models/session_replacement.rs"]
+mod session_replacement;
 
 use std::fmt::Debug;
 use std::hash::Hash;

@@ -9,6 +9,7 @@ use pqc_iiot_core::envelope::Content;
 use pqc_iiot_core::ids::StreamId;
 use pqc_iiot_core::topic::Topic;
 use pqc_iiot_sim::{World, peer};
+use pqc_iiot_tests::sessions::{assert_all_in_sessions, command, handshakes, publish_as, session_plant};
 use pqc_iiot_tests::{TOPIC, assert_all_flow, assert_no_sequence_twice, fast_plant};
 
 /// More than are ever under way at once.
@@ -28,9 +29,11 @@ fn durable_messages_arrive_however_many_packets_are_lost_in_a_row() {
         let sent =
             |world: &World| world.broker.captured().iter().filter(|packet| packet.topic == TOPIC).count();
         while sent(&world) < losses {
+            let before = sent(&world);
             world.disconnect("press");
             world.connect("press", true);
             world.settle();
+            assert!(sent(&world) > before, "nothing is sent again");
         }
         assert_eq!(world.node("gateway").received(), [] as [&str; 0]);
         assert_eq!(world.node("press").status().outbox.messages, MESSAGES);
@@ -85,5 +88,51 @@ fn a_gap_in_a_volatile_stream_is_told_exactly() {
             .collect();
         assert_eq!(lost, [(losses, LossReason::Volatile, false)]);
         assert_all_flow(&mut world);
+    }
+}
+
+/// Sends what nobody hears.
+fn lose(world: &mut World, count: usize, content: &Content) {
+    world.broker.withhold("plant/#");
+    for number in 0..count {
+        publish_as(world, "press", "gateway", 3, content.clone(), Durability::Volatile);
+        if number % 500 == 0 {
+            world.settle();
+        }
+    }
+    world.settle();
+    world.broker.withhold_nothing();
+}
+
+#[test]
+fn a_session_survives_the_loss_of_51_500_and_60_000_records_in_a_row() {
+    let mut world = session_plant();
+    let before = handshakes(&world);
+    for losses in [51, 500, 60_000] {
+        let sent = world.broker.captured_on(TOPIC).len();
+        lose(&mut world, losses, &Content::telemetry("lost"));
+        assert_eq!(world.broker.captured_on(TOPIC).len(), sent + losses, "all of them were sent");
+        publish_as(&mut world, "press", "gateway", 3, Content::telemetry("heard"), Durability::Volatile);
+        world.settle();
+        assert_eq!(world.node("gateway").received().last().unwrap(), "heard", "after {losses}");
+        assert_all_in_sessions(&mut world);
+    }
+    assert_eq!(handshakes(&world), before, "in the session there was");
+}
+
+#[test]
+fn however_many_commands_are_lost_later_ones_arrive() {
+    for losses in [51, 500, 1_100, 3_000] {
+        let mut world = session_plant();
+        lose(&mut world, losses, &command("lost"));
+        // Telemetry and receipts flow all the while: nothing looks silent.
+        assert_all_in_sessions(&mut world);
+        world.advance(Duration::from_secs(40));
+        assert_all_in_sessions(&mut world);
+        world.advance(Duration::from_secs(40));
+        publish_as(&mut world, "press", "gateway", 3, command("stop"), Durability::Volatile);
+        world.settle();
+        assert_eq!(world.node("gateway").received().last().unwrap(), "stop", "after {losses}");
+        assert_all_in_sessions(&mut world);
     }
 }

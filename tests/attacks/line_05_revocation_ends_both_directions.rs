@@ -2,7 +2,8 @@
 
 use pqc_iiot_core::audit::AuditKind;
 use pqc_iiot_core::endpoint::{Event, PeerLoss, RefusalReason, SendFailure};
-use pqc_iiot_tests::{TOPIC, assert_flows, intercept, plant};
+use pqc_iiot_tests::sessions::{Insider, assert_in_session, session_plant};
+use pqc_iiot_tests::{TOPIC, assert_flows, assert_refused, intercept, plant};
 
 #[test]
 fn nothing_is_accepted_from_and_nothing_sent_to_a_revoked_peer() {
@@ -86,4 +87,32 @@ fn the_revocation_holds_after_a_restart_without_the_broker() {
     assert!(world.node("gateway").inbox().is_empty());
     assert_eq!(world.node("gateway").refused(RefusalReason::Revoked), before + 1);
     assert_flows(&mut world, "lathe", "gateway");
+}
+
+#[test]
+fn a_revocation_ends_live_sessions_at_once() {
+    let mut world = session_plant();
+    let unseen = intercept(&mut world, TOPIC, "late");
+    let sessions = world.node("gateway").status().sessions;
+    let m1 = Insider::instead_of(&mut world, "press", "gateway").m1(&world, 1_000);
+    world.connect("press", true);
+    world.revoke(&["press"]);
+    assert_eq!(world.node("gateway").status().sessions, sessions - 1);
+
+    for topic in [TOPIC, "pqc/control/gateway"] {
+        assert_refused(&mut world, topic, &unseen, RefusalReason::Revoked);
+    }
+    assert_refused(&mut world, "pqc/session/init/gateway", m1.m1(), RefusalReason::Revoked);
+    let ticket = world.node("gateway").publish("press", TOPIC, "stop");
+    assert_eq!(world.node("gateway").send_failure(ticket), Some(SendFailure::Revoked));
+    // Nor does a restart bring it back.
+    world.restart("gateway");
+    world.settle();
+    let inbox = world.node("gateway").inbox().len();
+    world.broker.deliver_to("gateway", TOPIC, &unseen);
+    world.settle();
+    assert_eq!(world.node("gateway").inbox().len(), inbox);
+    assert_eq!(world.node("gateway").status().sessions, sessions - 1);
+    assert_in_session(&mut world, "lathe", "gateway");
+    assert_in_session(&mut world, "gateway", "lathe");
 }

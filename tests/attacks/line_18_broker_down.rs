@@ -62,7 +62,7 @@ fn publishing_queues_durably_up_to_the_bound_and_answers_at_once() {
                 assert_eq!(answer, Event::Accepted { ticket, durable: true });
                 accepted.push(text);
             }
-            Some(reason) => assert_eq!(reason, SendFailure::OutboxFull),
+            Some(reason) => assert_eq!(reason, SendFailure::OutboxShare),
         }
     }
     assert!((20..100).contains(&accepted.len()), "{} accepted", accepted.len());
@@ -76,7 +76,7 @@ fn publishing_queues_durably_up_to_the_bound_and_answers_at_once() {
         publish_urgent(&mut world, ticket);
         match world.node("press").send_failure(ticket) {
             None => urgent += 1,
-            Some(reason) => assert_eq!(reason, SendFailure::OutboxFull),
+            Some(reason) => assert_eq!(reason, SendFailure::OutboxShare),
         }
     }
     assert!((1..20).contains(&urgent), "{urgent} urgent");

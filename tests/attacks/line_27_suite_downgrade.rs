@@ -3,6 +3,9 @@
 use pqc_iiot_core::crypto::suite::SessionSuite;
 use pqc_iiot_core::endpoint::{RefusalReason, SendFailure};
 use pqc_iiot_sim::{NodeOptions, World};
+use pqc_iiot_tests::sessions::{
+    all_grants, assert_in_session, assert_no_effect, enrol, init_topic, resp_topic,
+};
 use pqc_iiot_tests::{
     TOPIC, assert_all_flow, assert_flows, assert_refused, everything, insider_spec, intercept, plant,
     thief_of,
@@ -64,4 +67,41 @@ fn without_a_common_suite_nothing_is_sent() {
     let ticket = world.node("press").publish("gateway", TOPIC, "x");
     assert_eq!(world.node("press").send_failure(ticket), Some(SendFailure::Suite));
     assert_flows(&mut world, "lathe", "gateway");
+}
+
+#[test]
+fn a_handshake_is_of_the_suite_that_both_signed() {
+    let mut world = pqc_iiot_sim::World::with_sessions();
+    for name in ["gateway", "press"] {
+        enrol(&mut world, NodeOptions::new(name, &all_grants()), u64::MAX);
+    }
+    world.introduce("gateway", "press");
+    world.broker.withhold("pqc/session/#");
+    world.node("press").publish("gateway", TOPIC, "x");
+    world.settle();
+    let m1 = world.broker.last_on(&init_topic("gateway"));
+    world.broker.withhold_nothing();
+    // Every other suite, in m1 and in the answer to it.
+    for suite in (0..=255u8).filter(|suite| *suite != m1[1]) {
+        let mut altered = m1.clone();
+        altered[1] = suite;
+        assert_no_effect(&mut world, &init_topic("gateway"), &altered);
+    }
+    assert!(world.broker.captured_on(&resp_topic("press")).is_empty(), "an altered m1 was answered");
+    world.broker.withhold(&resp_topic("press"));
+    world.broker.deliver_to("gateway", &init_topic("gateway"), &m1);
+    world.settle();
+    let m2 = world.broker.last_on(&resp_topic("press"));
+    world.broker.withhold_nothing();
+    for suite in (0..=255u8).filter(|suite| *suite != m2[1]) {
+        let mut altered = m2.clone();
+        altered[1] = suite;
+        world.broker.deliver_to("press", &resp_topic("press"), &altered);
+    }
+    world.settle();
+    assert_eq!(world.node("press").status().sessions, 0);
+    world.broker.deliver_to("press", &resp_topic("press"), &m2);
+    world.settle();
+    assert_in_session(&mut world, "press", "gateway");
+    assert_in_session(&mut world, "gateway", "press");
 }

@@ -4,6 +4,12 @@
 use std::time::Duration;
 
 use pqc_iiot_core::endpoint::RefusalReason;
+use pqc_iiot_core::envelope::Content;
+use pqc_iiot_core::session::{Class, Header};
+use pqc_iiot_sim::World;
+use pqc_iiot_tests::sessions::{
+    Insider, assert_all_in_sessions, assert_in_session, control_topic, session_plant,
+};
 use pqc_iiot_tests::{TOPIC, assert_all_flow, assert_no_sequence_twice, assert_refused, plant, told_once};
 
 #[test]
@@ -60,4 +66,115 @@ fn a_replay_at_any_write_boundary_has_no_effect() {
     assert_eq!(world.node("gateway").inbox().len(), told);
     assert_no_sequence_twice(&world);
     assert_all_flow(&mut world);
+}
+
+#[test]
+fn a_record_replayed_at_any_write_boundary_has_no_effect() {
+    let mut world = session_plant();
+    let mut texts = told_once(&mut world, "gateway");
+    let mut boundaries = 0;
+    loop {
+        let text = format!("boundary {boundaries}");
+        let (start, told) = (world.broker.captured().len(), world.node("gateway").inbox().len());
+        world.node("gateway").hold_persists(true);
+        world.node("press").publish("gateway", TOPIC, text.as_bytes());
+        world.settle();
+        let sent = world.broker.captured()[start..].iter().find(|packet| packet.topic == TOPIC);
+        let record = sent.unwrap().payload.clone();
+        assert!(Header::parse(&record).is_some(), "it is a record");
+        world.broker.deliver_to("gateway", TOPIC, &record);
+        world.settle();
+        assert_eq!(world.node("gateway").inbox().len(), told, "nothing is told before it is durable");
+        assert_eq!(world.broker.unacknowledged("gateway"), 2, "nor acknowledged");
+        let reached = world.node("gateway").release_persists(boundaries);
+        world.broker.deliver_to("gateway", TOPIC, &record);
+        if boundaries % 2 == 1 {
+            world.settle();
+        }
+        world.restart("gateway");
+        world.broker.deliver_to("gateway", TOPIC, &record);
+        world.node("gateway").hold_persists(false);
+        world.broker.deliver_to("gateway", TOPIC, &record);
+        world.advance(Duration::from_secs(5));
+        texts.push(text.clone());
+        let inbox = world.node("gateway").inbox();
+        let of_this: Vec<_> =
+            inbox.iter().filter(|message| message.content.payload == text.as_bytes()).collect();
+        assert!(of_this.len() == 1 || (of_this.len() == 2 && of_this[1].redelivered), "{boundaries}");
+        assert!(of_this.iter().all(|message| message.origin == of_this[0].origin), "{boundaries}");
+        let inbox = inbox.len();
+        world.broker.deliver_to("gateway", TOPIC, &record);
+        world.settle();
+        assert_eq!(world.node("gateway").inbox().len(), inbox, "a replay is told");
+        assert_eq!(told_once(&mut world, "gateway"), texts, "nothing is lost");
+        assert_eq!(world.node("press").status().outbox.messages, 0, "and all is confirmed");
+        boundaries += 1;
+        if !reached {
+            break;
+        }
+    }
+    assert!(boundaries > 1, "only {boundaries} boundaries");
+    assert_all_in_sessions(&mut world);
+}
+
+/// An untracked message is told at most once: its record's block is noted with the first record in it, whatever that
+/// brings.
+#[test]
+fn a_refused_record_does_not_open_the_door_for_replays_after_a_crash() {
+    let mut world = session_plant();
+    let mut press = Insider::instead_of(&mut world, "press", "gateway");
+    press.shake(&mut world, 1_000);
+    press.assert_heard(&mut world);
+    // The first record of the next block is genuine and refused; the second is told.
+    for _ in 0..64 {
+        press.untracked(Class::Control, TOPIC, Content::telemetry("lost"));
+    }
+    let refused = press.untracked(Class::Control, "press/elsewhere", Content::telemetry("no grant"));
+    let told = press.untracked(Class::Control, TOPIC, Content::telemetry("told"));
+    world.broker.deliver_to("gateway", "press/elsewhere", &refused);
+    world.settle();
+    assert_eq!(world.node("gateway").refused(RefusalReason::NoGrant), 1);
+    world.broker.deliver_to("gateway", TOPIC, &told);
+    world.settle();
+    let times =
+        |world: &mut World| world.node("gateway").received().iter().filter(|text| *text == "told").count();
+    assert_eq!(times(&mut world), 1);
+    world.restart("gateway");
+    world.broker.deliver_to("gateway", TOPIC, &told);
+    world.settle();
+    assert_eq!(times(&mut world), 1, "told again after a crash");
+    press.assert_heard(&mut world);
+    assert_in_session(&mut world, "lathe", "gateway");
+}
+
+/// What a record tells of numbers is durable before its sender relies on it, even if its message is refused.
+#[test]
+fn a_refused_record_does_not_shift_the_numbers_after_a_crash() {
+    let mut world = session_plant();
+    let mut press = Insider::instead_of(&mut world, "press", "gateway");
+    press.shake(&mut world, 1_000);
+    let telemetry = |press: &mut Insider, world: &mut World, topic: &str, number: u64| {
+        let record = press.telemetry(topic, number, &format!("number {number}"));
+        world.broker.deliver_to("gateway", topic, &record);
+        world.settle();
+    };
+    telemetry(&mut press, &mut world, TOPIC, 1);
+    // A jump of the numbers, told by a record whose message is refused.
+    telemetry(&mut press, &mut world, "press/elsewhere", 11);
+    telemetry(&mut press, &mut world, TOPIC, 12);
+    // What the gateway says that it knows of them.
+    let start = world.broker.captured().len();
+    world.advance(Duration::from_secs(1));
+    let known =
+        world.broker.captured()[start..].iter().filter(|packet| packet.topic == control_topic("press"));
+    let known: Vec<_> = known.map(|packet| packet.payload.clone()).collect();
+    assert!(known.iter().any(|record| press.hears_known(&control_topic("press"), record)));
+    world.restart("gateway");
+    world.settle();
+    telemetry(&mut press, &mut world, TOPIC, 13);
+    let last = world.node("gateway").inbox().last().map(|message| (message.origin, message.content.clone()));
+    let (origin, content) = last.unwrap();
+    assert_eq!(content.payload, b"number 13");
+    assert_eq!(origin.unwrap().msg_seq, 13, "a message is taken for another");
+    assert_in_session(&mut world, "lathe", "gateway");
 }

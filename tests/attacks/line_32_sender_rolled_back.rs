@@ -6,6 +6,7 @@ use std::time::Duration;
 use pqc_iiot_core::audit::AuditKind;
 use pqc_iiot_core::endpoint::{Event, RefusalReason};
 use pqc_iiot_sim::World;
+use pqc_iiot_tests::sessions::{assert_all_in_sessions, assert_no_counter_twice, command, session_plant};
 use pqc_iiot_tests::{TOPIC, assert_all_flow, assert_refused, fast_plant};
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -72,4 +73,46 @@ fn messages_that_the_old_copy_still_held_are_recognised() {
     assert_eq!(world.node("gateway").received(), texts, "what arrived before is not told again");
     assert_eq!(world.node("press").status().outbox.messages, 0);
     assert_all_flow(&mut world);
+}
+
+#[test]
+fn a_restored_disk_repeats_no_key_and_nonce_and_its_session_heals() {
+    let mut world = session_plant();
+    let old = world.node("press").disk();
+    let before = world.node("gateway").received().len();
+    let mut texts = send(&mut world, "first life", 100);
+    world.advance(MINUTE);
+    world.node("press").replace_disk(old);
+    world.restart("press");
+    texts.extend(send(&mut world, "second life", 100));
+    world.advance(20 * MINUTE);
+    assert_no_counter_twice(&world);
+    let mut received = world.node("gateway").received()[before..].to_vec();
+    received.sort_by_key(|text| texts.iter().position(|sent| sent == text));
+    assert_eq!(received, texts, "every message, once");
+    assert_eq!(world.node("press").status().outbox.messages, 0);
+    assert_all_in_sessions(&mut world);
+}
+
+#[test]
+fn a_restored_receiver_accepts_no_command_twice() {
+    let mut world = session_plant();
+    let old = world.node("gateway").disk();
+    world.node("press").publish_content("gateway", TOPIC, command("press on"));
+    world.settle();
+    let record = world.broker.last_on(TOPIC);
+    assert_eq!(world.node("gateway").received().last().unwrap(), "press on");
+    let consumed = world.node("gateway").disk();
+    // A crash alone brings nothing back.
+    world.node("gateway").replace_disk(consumed);
+    world.restart("gateway");
+    let told = world.node("gateway").inbox().len();
+    world.broker.deliver_to("gateway", TOPIC, &record);
+    world.settle();
+    assert_eq!(world.node("gateway").inbox().len(), told);
+    // An older disk of the receiver's is beyond what software can notice; the session heals all the same.
+    world.node("gateway").replace_disk(old);
+    world.restart("gateway");
+    world.advance(20 * MINUTE);
+    assert_all_in_sessions(&mut world);
 }

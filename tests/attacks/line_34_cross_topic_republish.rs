@@ -1,6 +1,7 @@
 //! Cross-topic republish: nothing genuine means anything at another topic.
 
 use pqc_iiot_core::endpoint::RefusalReason;
+use pqc_iiot_tests::sessions::{assert_all_in_sessions, assert_no_effect, session_plant};
 use pqc_iiot_tests::{TOPIC, assert_all_flow, assert_refused, intercept, keys_topic, plant, prekeys_topic};
 
 #[test]
@@ -33,4 +34,22 @@ fn nothing_genuine_is_accepted_at_another_topic() {
     world.broker.inject("pqc/revocations/v1", &update);
     world.settle();
     assert_eq!(world.node("gateway").status().revoked, 1, "negative control");
+}
+
+#[test]
+fn a_record_means_nothing_at_another_topic() {
+    let mut world = session_plant();
+    let record = intercept(&mut world, TOPIC, "81.5");
+    for topic in ["plant/other", "plant/press/temperature/", "pqc/control/gateway"] {
+        assert_refused(&mut world, topic, &record, RefusalReason::BadCiphertext);
+    }
+    for topic in
+        ["pqc/session/init/gateway", "pqc/session/resp/gateway", "pqc/keys/press", "pqc/revocations/v1"]
+    {
+        assert_no_effect(&mut world, topic, &record);
+    }
+    world.broker.deliver_to("gateway", TOPIC, &record);
+    world.settle();
+    assert_eq!(world.node("gateway").received().last().unwrap(), "81.5", "negative control");
+    assert_all_in_sessions(&mut world);
 }

@@ -5,6 +5,7 @@
 mod audit_log;
 mod data_directory;
 mod signer;
+mod upgrade;
 
 use pqc_iiot_sim::power::Report;
 

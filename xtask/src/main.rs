@@ -1,5 +1,6 @@
 //! Developer tasks: `cargo xtask --help`.
 
+mod models;
 mod no_std;
 mod run;
 mod steps;
@@ -31,6 +32,12 @@ enum Task {
         #[arg(long, value_enum, value_delimiter = ',', value_name = "STEP")]
         only: Vec<Step>,
     },
+    /// Run the protocol models in `models/` with ProVerif and compare each query's result with the expected one.
+    Models {
+        /// Succeed, having checked the files' form only, where ProVerif is not installed.
+        #[arg(long)]
+        allow_missing: bool,
+    },
 }
 
 /// Where the checkout is and how its commands run.
@@ -55,8 +62,13 @@ impl Workspace {
 }
 
 fn main() -> ExitCode {
-    let Task::Test { install, only } = Arguments::parse().task;
-    match test(install, &only) {
+    let passed = match Arguments::parse().task {
+        Task::Test { install, only } => test(install, &only),
+        Task::Models { allow_missing } => {
+            Workspace::discover().and_then(|workspace| models::run(&workspace, allow_missing)).map(|()| true)
+        }
+    };
+    match passed {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(message) => {

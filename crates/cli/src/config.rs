@@ -1,6 +1,7 @@
 //! The TOML configuration file: defaults that flags override. It names the files of secrets, never holds one.
 
 mod delivery;
+mod sessions;
 
 use std::fs;
 use std::net::SocketAddr;
@@ -25,6 +26,7 @@ pub(crate) struct Config {
     pub(crate) broker: Broker,
     pub(crate) topics: Topics,
     pub(crate) delivery: delivery::Delivery,
+    pub(crate) sessions: sessions::Sessions,
     pub(crate) proxy: Proxy,
 }
 
@@ -211,6 +213,7 @@ impl Config {
             ));
         }
         self.delivery.limits().map_err(|why| (why, "correct [delivery]".to_owned()))?;
+        self.sessions.policy().map_err(|why| (why, "correct [sessions]".to_owned()))?;
         self.proxy.check()
     }
 
@@ -272,6 +275,7 @@ mod tests {
             prefix = "plant/pqc"
             [delivery]
             outbox-bytes = "128MiB"
+            peer-share = 60
             outbox-age = "30days"
             when-full = "drop-oldest"
             [proxy]

@@ -53,7 +53,8 @@ fn streams(shell: &Shell, telemetry: &str, extra: &str) -> (Value, String) {
     for (reasons, at_least) in [
         (&["replayed", "too-old"][..], 1),
         (&["bad-certificate", "rollback", "collision"], 8),
-        (&["bad-signature"], 9),
+        (&["bad-signature"], 8),
+        (&["bad-ciphertext"], 1),
         (&["oversized"], 1),
         (&["revoked"], 8),
     ] {

@@ -73,6 +73,8 @@ pub struct BudgetLimits {
     pub announcements: Rate,
     /// Application messages.
     pub messages: Rate,
+    /// First messages of handshakes and their answers.
+    pub handshakes: Rate,
     /// Revocations, and the same again for trust anchors: reserves that no peer's traffic can touch.
     pub control: Rate,
 }
@@ -82,6 +84,7 @@ impl Default for BudgetLimits {
         Self {
             announcements: Rate { burst: 200, per_second: 50 },
             messages: Rate { burst: 1_000, per_second: 500 },
+            handshakes: Rate { burst: 256, per_second: 64 },
             control: Rate { burst: 64, per_second: 20 },
         }
     }

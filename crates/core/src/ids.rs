@@ -149,6 +149,11 @@ byte_id!(
     HandshakeId, 16
 );
 
+byte_id!(
+    /// A topic group of one start of its publisher, drawn at random.
+    GroupId, 7
+);
+
 impl Fingerprint {
     /// The lookup key derived from this fingerprint.
     pub fn key_id(&self) -> KeyId {

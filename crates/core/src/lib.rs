@@ -29,6 +29,7 @@ pub mod crypto;
 pub mod delivery;
 pub mod endpoint;
 pub mod envelope;
+pub mod group;
 pub mod identity;
 pub mod ids;
 pub mod limits;

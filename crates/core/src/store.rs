@@ -36,17 +36,27 @@ pub enum RecordKind {
     Bundle = 13,
     /// A message on its way out, or a report of lost ones. Key: a number that ascends with acceptance.
     Outbox = 20,
-    /// What arrived from a sender. Key: stream ‖ peer id.
+    /// What arrived of one start of a sender. Key: stream ‖ boot ‖ peer id.
     Received = 21,
     /// A message that the application has not consumed. Key: a number that ascends with arrival.
     Inbox = 22,
     /// The application's own, written with what it consumes. Key: the application's.
     Application = 23,
+    /// The exact packet of a [`RecordKind::Outbox`] row, once it is sealed. Key: that row's.
+    Packet = 24,
+    /// A session. Key: the id that we receive under.
+    Session = 30,
+    /// Attempts at handshakes with a peer, and the first message that is out. Key: peer id.
+    Handshake = 31,
+    /// A topic group of our own. Key: SHA-256 of its filter; with a peer id behind it, that peer's membership.
+    Group = 32,
+    /// A group epoch of a publisher's. Key: publisher's fingerprint ‖ group ‖ epoch.
+    GroupSubscription = 33,
 }
 
 impl RecordKind {
     /// Every kind, in order of its number.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 22] = [
         Self::TimeFloor,
         Self::Anchors,
         Self::Peer,
@@ -64,6 +74,11 @@ impl RecordKind {
         Self::Received,
         Self::Inbox,
         Self::Application,
+        Self::Packet,
+        Self::Session,
+        Self::Handshake,
+        Self::Group,
+        Self::GroupSubscription,
     ];
 
     /// The kind with this number.

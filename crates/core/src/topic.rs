@@ -81,6 +81,36 @@ impl TopicFilter {
         &self.0
     }
 
+    /// Whether every topic that `other` matches is matched by this filter, too.
+    pub fn covers(&self, other: &Self) -> bool {
+        if other.0.starts_with('$') && self.0.starts_with(['+', '#']) {
+            return false;
+        }
+        let (mut ours, mut theirs) = (self.0.split('/'), other.0.split('/'));
+        loop {
+            match (ours.next(), theirs.next()) {
+                (Some("#"), _) => return true,
+                (_, Some("#")) => return false,
+                (Some("+"), Some(_)) => {}
+                (Some(wanted), Some(level)) if wanted == level => {}
+                (None, None) => return true,
+                _ => return false,
+            }
+        }
+    }
+
+    /// Whether some topic may match both filters.
+    pub fn overlaps(&self, other: &Self) -> bool {
+        let (mut ours, mut theirs) = (self.0.split('/'), other.0.split('/'));
+        loop {
+            match (ours.next(), theirs.next()) {
+                (Some("#"), _) | (_, Some("#")) | (None, None) => return true,
+                (Some(a), Some(b)) if a == "+" || b == "+" || a == b => {}
+                _ => return false,
+            }
+        }
+    }
+
     /// Whether `topic` matches; a leading `$` is matched by no wildcard (MQTT 5.0 §4.7.2).
     pub fn matches(&self, topic: &str) -> bool {
         if topic.starts_with('$') && self.0.starts_with(['+', '#']) {
@@ -144,6 +174,28 @@ mod tests {
             ("a/+/b", "a//b", true),
         ] {
             assert_eq!(TopicFilter::new(filter).unwrap().matches(topic), expected, "{filter} {topic}");
+        }
+    }
+
+    #[test]
+    fn a_filter_covers_what_it_matches_whole_and_overlaps_what_it_may_share() {
+        for (ours, theirs, covers, overlaps) in [
+            ("a/#", "a/+/b", true, true),
+            ("a/#", "a", true, true),
+            ("a/#", "a/#", true, true),
+            ("a/+", "a/b", true, true),
+            ("a/b", "a/+", false, true),
+            ("a/+", "a/#", false, true),
+            ("a/+/c", "a/b/+", false, true),
+            ("a/b", "a/c", false, false),
+            ("a/b", "a/b/c", false, false),
+            ("a/b/c", "a/b", false, false),
+            ("#", "$SYS/x", false, true),
+        ] {
+            let filter = |text| TopicFilter::new(text).unwrap();
+            assert_eq!(filter(ours).covers(&filter(theirs)), covers, "{ours} covers {theirs}");
+            assert_eq!(filter(ours).overlaps(&filter(theirs)), overlaps, "{ours} overlaps {theirs}");
+            assert_eq!(filter(theirs).overlaps(&filter(ours)), overlaps, "{theirs} overlaps {ours}");
         }
     }
 

@@ -155,7 +155,8 @@ fn every_backend_accepts_what_is_genuine() {
         let peer = tracked.peer;
         let lost = accept(&mut gateway, "envelope/loss-report");
         let (stream, reason) = (tracked.stream, LossReason::DroppedOldest);
-        let expected = Event::Lost { peer: peer.clone(), stream, count: 1_000, reason, outgoing: false };
+        let expected =
+            Event::Lost { peer: peer.clone(), stream, count: 1_000, reason, outgoing: false, certain: true };
         assert_eq!(lost, [expected], "on {name}");
         // This gateway never sent what press-7 confirms: so another copy of it did.
         let confirmed = accept(&mut gateway, "envelope/receipt");

@@ -85,7 +85,8 @@ async fn junk(broker: &Broker, version: ProtocolVersion) {
     let plant = Plant::new();
     let mut attacker = Attacker::new(broker, version).await;
     attacker.listen(&plant.everything()).await;
-    let (mut gateway, mut press) = plant.pair(broker, version).await;
+    // What is not authentic in a session is told apart in `tests/attacks`.
+    let (mut gateway, mut press) = plant.pair_with_envelopes(broker, version).await;
     flows(&plant, &press, &mut gateway, "before", 1).await;
     let (topic, packet) = attacker.overhear(1).await.remove(0);
     assert_eq!(Packet::parse(&packet).unwrap().sender(), "press");
@@ -146,7 +147,10 @@ async fn junk(broker: &Broker, version: ProtocolVersion) {
         assert_eq!((member.told.connections, member.told.disconnections), (1, 0), "{version:?}");
     }
     assert_eq!(gateway.told.messages.len(), 4);
-    assert_eq!(gateway.client.status().await.unwrap().unacknowledged, 0);
+    // A receipt may be in hand at this moment.
+    while gateway.client.status().await.unwrap().unacknowledged > 0 {
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
 }
 
 #[tokio::test]

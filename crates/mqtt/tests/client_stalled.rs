@@ -33,7 +33,7 @@ async fn a_full_outbox_refuses_and_still_shuts_down() {
             Err(error) => break error,
         }
     };
-    assert_eq!(refusal, PublishError::Refused(SendFailure::OutboxFull));
+    assert_eq!(refusal, PublishError::Refused(SendFailure::OutboxShare));
     let status = press.client.status().await.expect("a full outbox still answers");
     assert_eq!(status.endpoint.outbox.messages, accepted);
     let started = Instant::now();

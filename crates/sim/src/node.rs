@@ -61,7 +61,7 @@ pub struct Node {
     hold_provider: bool,
     held_requests: VecDeque<(OperationId, ProviderRequest)>,
     pub(crate) outbox: VecDeque<ToBroker>,
-    tickets: u64,
+    pub(crate) tickets: u64,
     consume: bool,
     to_consume: Vec<(InboxId, Vec<u8>)>,
     pub(crate) crash: Crash,

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use pqc_iiot_core::codec::signed::Unverified;
+use pqc_iiot_core::crypto::aws_lc::AWS_LC;
 use pqc_iiot_core::crypto::backend::Backend;
 use pqc_iiot_core::crypto::portable::PORTABLE;
 use pqc_iiot_core::crypto::suite::SignatureSet;
@@ -40,13 +41,15 @@ pub struct WorldOptions {
     pub backend: Backend,
     /// The signature set of the authority.
     pub authority_set: SignatureSet,
+    /// Whether nodes send in sessions where they can; otherwise all goes in envelopes.
+    pub sessions: bool,
 }
 
 impl Default for WorldOptions {
-    /// The seed of `PQC_IIOT_SIM_SEED`, or 7; the portable backend; set 1.
+    /// The seed of `PQC_IIOT_SIM_SEED`, or 7; the portable backend; set 1; envelopes.
     fn default() -> Self {
         let seed = std::env::var(SEED).ok().and_then(|text| text.parse().ok()).unwrap_or(7);
-        Self { seed, backend: &PORTABLE, authority_set: SignatureSet::Ed25519MlDsa65 }
+        Self { seed, backend: &PORTABLE, authority_set: SignatureSet::Ed25519MlDsa65, sessions: false }
     }
 }
 
@@ -63,6 +66,7 @@ pub struct World {
     /// The transports' packet limit in bytes: of larger publishes endpoints only hear that there was one.
     pub packet_limit: usize,
     backend: Backend,
+    sessions: bool,
     seed: u64,
     made: u64,
     pub(crate) nodes: BTreeMap<String, Node>,
@@ -79,7 +83,7 @@ impl Default for World {
 impl World {
     /// An empty world; prints its seed.
     pub fn new(options: WorldOptions) -> Self {
-        let WorldOptions { seed, backend, authority_set } = options;
+        let WorldOptions { seed, backend, authority_set, sessions } = options;
         println!("{SEED}={seed}");
         Self {
             clock: SimClock::default(),
@@ -88,12 +92,18 @@ impl World {
             topics: ControlTopics::new("pqc"),
             packet_limit: usize::MAX,
             backend,
+            sessions,
             seed,
             made: 0,
             nodes: BTreeMap::new(),
             misfortune: Misfortune::default(),
             subscriptions: BTreeMap::new(),
         }
+    }
+
+    /// An empty world whose nodes use sessions, on the fast backend.
+    pub fn with_sessions() -> Self {
+        Self::new(WorldOptions { backend: &AWS_LC, sessions: true, ..WorldOptions::default() })
     }
 
     /// The cryptographic library in use.
@@ -144,6 +154,7 @@ impl World {
             identity.certificate.clone(),
             self.authority.anchors().to_vec(),
         );
+        config.sessions.enabled = self.sessions;
         if let Some(configure) = options.configure.take() {
             configure(&mut config);
         }

@@ -8,7 +8,8 @@ use std::time::Duration;
 use pqc_iiot_core::crypto::aws_lc::AWS_LC;
 use pqc_iiot_core::endpoint::{Event, Ticket};
 use pqc_iiot_core::envelope::Packet;
-use pqc_iiot_sim::{Mutant, World, WorldOptions, publish, subscribe};
+use pqc_iiot_core::session::Header;
+use pqc_iiot_sim::{Mutant, NodeOptions, World, WorldOptions, publish, subscribe};
 
 const TOPIC: &str = "plant/press/temperature";
 const MESSAGES: usize = 5;
@@ -35,10 +36,12 @@ enum Violation {
 }
 
 impl Exploration {
-    fn new(mutant: Option<Mutant>) -> Self {
-        let mut world = World::new(WorldOptions { backend: &AWS_LC, ..WorldOptions::default() });
+    fn new(mutant: Option<Mutant>, sessions: bool) -> Self {
+        let mut world = World::new(WorldOptions { backend: &AWS_LC, sessions, ..WorldOptions::default() });
         for name in ["gateway", "press"] {
-            world.enrol(name, &[publish("plant/#"), subscribe("plant/#")]);
+            let options = NodeOptions::new(name, &[publish("plant/#"), subscribe("plant/#")]);
+            // Epochs change while nodes die.
+            world.enrol_with(options.configure(|config| config.sessions.rekey_records = 40));
             world.subscribe(name, "plant/#");
             world.node(name).explore(mutant);
         }
@@ -120,8 +123,16 @@ impl Exploration {
     /// Whether one sequence was ever given to two packets.
     fn sequence_reused(&self) -> bool {
         let mut seen: BTreeMap<(Vec<u8>, u8, u64), Vec<u8>> = BTreeMap::new();
+        let mut nonces: BTreeMap<Vec<u8>, Vec<u8>> = BTreeMap::new();
         let messages = self.world.broker.captured().iter().filter(|packet| !packet.topic.contains("keys"));
         messages.into_iter().any(|captured| {
+            if let Some(header) = Header::parse(&captured.payload) {
+                // Session, epoch, class and counter name the nonce; class and boot, the key.
+                let name = captured.payload[1..header.encoded_len()].to_vec();
+                return nonces
+                    .insert(name, captured.payload.clone())
+                    .is_some_and(|before| before != captured.payload);
+            }
             let Ok(packet) = Packet::parse(&captured.payload) else { return false };
             let name = (packet.sender().as_bytes().to_vec(), packet.stream().value(), packet.sequence());
             seen.insert(name, captured.payload.clone()).is_some_and(|before| before != captured.payload)
@@ -137,8 +148,8 @@ fn steps(exploration: &mut Exploration, name: &str) -> u64 {
 }
 
 /// Crashes at every point; stops at the first violation.
-fn explore(mutant: Option<Mutant>) -> Result<Exploration, Violation> {
-    let mut exploration = Exploration::new(mutant);
+fn explore(mutant: Option<Mutant>, sessions: bool) -> Result<Exploration, Violation> {
+    let mut exploration = Exploration::new(mutant, sessions);
     for victim in ["press", "gateway"] {
         let steps = steps(&mut exploration, victim);
         for step in 0..steps {
@@ -157,7 +168,22 @@ fn explore(mutant: Option<Mutant>) -> Result<Exploration, Violation> {
 
 #[test]
 fn no_crash_loses_repeats_or_bricks_anything() {
-    let exploration = explore(None).unwrap_or_else(|violation| panic!("{violation:?}"));
+    without_violations(false);
+}
+
+#[test]
+fn no_crash_loses_repeats_or_bricks_anything_in_sessions() {
+    let mut exploration = without_violations(true);
+    let epochs =
+        exploration.world.broker.captured().iter().filter_map(|packet| Header::parse(&packet.payload));
+    let last = epochs.map(|header| header.epoch).max().unwrap_or(0);
+    println!("{last} epochs");
+    assert!(last > 3, "{last} epochs");
+    assert_eq!(exploration.world.node("press").status().sessions, 1);
+}
+
+fn without_violations(sessions: bool) -> Exploration {
+    let exploration = explore(None, sessions).unwrap_or_else(|violation| panic!("{violation:?}"));
     println!(
         "{} crash points with up to {SURVIVING} surviving transactions, {} crashes inside the recovery, {} messages, 0 violations",
         exploration.crash_points,
@@ -166,12 +192,24 @@ fn no_crash_loses_repeats_or_bricks_anything() {
     );
     assert!(exploration.crash_points > 200, "{}", exploration.crash_points);
     assert!(exploration.in_recovery > 50, "{}", exploration.in_recovery);
+    exploration
 }
 
 #[test]
 fn every_planted_mistake_is_caught() {
     for mutant in Mutant::ALL {
-        match explore(Some(mutant)) {
+        match explore(Some(mutant), false) {
+            Ok(_) => panic!("{mutant:?} was not caught"),
+            Err(violation) => println!("{mutant:?}: {violation:?}"),
+        }
+    }
+}
+
+#[test]
+fn every_planted_mistake_is_caught_in_sessions() {
+    // Sequences below a ceiling are an envelope's; a session's counters are told apart by the boot as well.
+    for mutant in Mutant::ALL.into_iter().filter(|mutant| *mutant != Mutant::BelowCeiling) {
+        match explore(Some(mutant), true) {
             Ok(_) => panic!("{mutant:?} was not caught"),
             Err(violation) => println!("{mutant:?}: {violation:?}"),
         }

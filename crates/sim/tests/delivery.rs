@@ -135,7 +135,7 @@ fn a_full_outbox_refuses_unless_its_policy_drops_and_both_sides_count_the_same()
     let mut world = pair_with(|limits| limits.outbox_bytes = BOUND);
     world.disconnect("press");
     send(&mut world, 100);
-    let refused = |event: &Event| matches!(event, Event::SendFailed { reason: SendFailure::OutboxFull, .. });
+    let refused = |event: &Event| matches!(event, Event::SendFailed { reason: SendFailure::OutboxShare, .. });
     let kept = waiting(&mut world);
     assert_eq!(world.node("press").events().iter().filter(|event| refused(event)).count(), 100 - kept);
     assert!(kept > 30 && world.node("press").status().outbox.bytes <= BOUND - BOUND / 8);
@@ -364,11 +364,53 @@ fn urgent_messages_find_room_in_a_full_outbox() {
     world.disconnect("press");
     send(&mut world, 100);
     let normal = send_as(&mut world, 1, Durability::Durable, Priority::Normal);
-    assert_eq!(normal, Some(SendFailure::OutboxFull));
+    assert_eq!(normal, Some(SendFailure::OutboxShare));
     assert_eq!(send_as(&mut world, 2, Durability::Durable, Priority::High), None);
     world.connect("press", true);
     world.settle();
     world.advance(Duration::from_secs(5));
     assert!(world.node("gateway").consumed().contains(&"1000002".to_owned()));
     assert_eq!(waiting(&mut world), 0);
+}
+
+#[test]
+fn a_silent_peer_leaves_room_for_others_and_they_for_one_more() {
+    let mut world = pair_with(|limits| limits.outbox_bytes = 64 * 1024);
+    let topic = "plant/press/x";
+    for name in ["cloud", "vault"] {
+        world.enrol(name, &[subscribe("plant/#")]);
+        world.node("press").add_peer(name);
+    }
+    world.settle();
+    world.disconnect("press");
+    let mut held = Vec::new();
+    for name in ["gateway", "cloud", "vault"] {
+        let before = world.node("press").status().outbox;
+        let failures: Vec<_> = (0..400)
+            .filter_map(|n| {
+                let press = world.node("press");
+                let ticket = press.publish(name, topic, format!("{n}"));
+                press.send_failure(ticket)
+            })
+            .collect();
+        assert!(!failures.is_empty());
+        assert!(failures.iter().all(|failure| *failure == SendFailure::OutboxShare), "{name}");
+        let after = world.node("press").status().outbox;
+        held.push(after.bytes - before.bytes);
+        assert_eq!(after.largest_peer_bytes, held[0]);
+    }
+    let limit = 64 * 1024 - 64 * 1024 / 8;
+    let mut left = limit;
+    for held in held {
+        // To within one message.
+        assert!(held <= left * 3 / 4 && held + 300 > left * 3 / 4, "{held} of {left}");
+        left -= held;
+    }
+    // What is delivered makes room.
+    world.connect("press", true);
+    world.settle();
+    world.advance(Duration::from_secs(5));
+    world.settle();
+    let ticket = world.node("press").publish("vault", topic, "more");
+    assert_eq!(world.node("press").send_failure(ticket), None);
 }

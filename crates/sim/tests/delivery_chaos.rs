@@ -7,16 +7,17 @@ use std::time::Duration;
 
 use pqc_iiot_core::crypto::aws_lc::AWS_LC;
 use pqc_iiot_core::endpoint::{Event, Ticket};
-use pqc_iiot_sim::{Chaos, Forget, World, WorldOptions, publish, subscribe};
+use pqc_iiot_sim::{Chaos, Forget, NodeOptions, World, WorldOptions, publish, subscribe};
 use proptest::prelude::*;
 
 const TOPIC: &str = "plant/press/temperature";
 const HOUR: Duration = Duration::from_secs(60 * 60);
 
-fn world(seed: u64) -> World {
-    let mut world = World::new(WorldOptions { seed, backend: &AWS_LC, ..WorldOptions::default() });
+fn world(seed: u64, sessions: bool) -> World {
+    let mut world = World::new(WorldOptions { seed, backend: &AWS_LC, sessions, ..WorldOptions::default() });
     for name in ["gateway", "press"] {
-        world.enrol(name, &[publish("plant/#"), subscribe("plant/#")]);
+        let options = NodeOptions::new(name, &[publish("plant/#"), subscribe("plant/#")]);
+        world.enrol_with(options.configure(|config| config.sessions.rekey_records = 100));
         world.subscribe(name, "plant/#");
     }
     world.introduce("gateway", "press");
@@ -81,13 +82,14 @@ fn schedule(world: &mut World, round: usize, chaos: Chaos, pauses: &[u64]) -> Re
 proptest! {
     #![proptest_config(ProptestConfig { cases: 100, max_shrink_iters: 0, ..ProptestConfig::default() })]
 
-    /// Each case is a world of its own, with 25 schedules after each other: 2,500 in all.
+    /// Each case is a world of its own, with 25 schedules after each other: 2,500 in all, in sessions or in envelopes.
     #[test]
     fn every_accepted_message_is_consumed_once(
         seed in any::<u64>(),
+        sessions in any::<bool>(),
         schedules in prop::collection::vec((chaos(), prop::collection::vec(0..5_000u64, 1..12)), 25),
     ) {
-        let mut world = world(seed);
+        let mut world = world(seed, sessions);
         for (round, (chaos, pauses)) in schedules.into_iter().enumerate() {
             schedule(&mut world, round, chaos, &pauses)?;
         }

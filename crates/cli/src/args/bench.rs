@@ -1,5 +1,7 @@
 //! `pqc-iiot bench`.
 
+use std::path::PathBuf;
+
 use clap::{Args, Subcommand};
 use pqc_iiot_core::topic::Topic;
 
@@ -14,9 +16,11 @@ use super::message::ClientArgs;
 Examples:
   pqc-iiot bench
   pqc-iiot bench --json > bench.json
+  pqc-iiot bench --only session
+  pqc-iiot bench --plot bench.svg
   pqc-iiot bench crash
 
-Each row stands beside its baseline: the primitives that it cannot do without, sampled in turn with it. Takes about three \
+Each row stands beside its baseline: the primitives that it cannot do without, sampled in turn with it. Takes about five \
 minutes; leave the machine idle meanwhile. Only optimised builds give figures worth quoting. docs/benchmarks.md says \
 what each row measures."
 )]
@@ -27,6 +31,12 @@ pub(crate) struct BenchArgs {
     /// Three times the rounds from end to end: narrower quartiles, some minutes more
     #[arg(long, conflicts_with = "quick")]
     pub(crate) thorough: bool,
+    /// Measure only the rows whose names begin so
+    #[arg(long, value_name = "PREFIX", default_value = "", hide_default_value = true)]
+    pub(crate) only: String,
+    /// Draw the main rows beside their baselines into this SVG file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) plot: Option<PathBuf>,
     #[command(subcommand)]
     pub(crate) command: Option<BenchCommand>,
 }

@@ -67,7 +67,8 @@ pub(crate) struct ExportArgs {
 Example:
   pqc-iiot status --dir gateway
 
-Reads the store, so no client may be running on the directory; if one is, says which process holds it.")]
+Reads the store, which only one process can: while `pub` or `sub` runs on the directory, says which. A proxy that runs
+on it is asked, and tells its connection, its queues and what passed since its start.")]
 pub(crate) struct StatusArgs {
     /// The identity's data directory
     #[arg(long, value_name = "DIR", env = "PQC_IIOT_DIR")]
@@ -118,6 +119,7 @@ A complete file:
 
   [delivery]                                  # the defaults
   outbox-bytes = \"64MiB\"
+  peer-share = 75                             # percent of what other peers leave
   outbox-age = \"60days\"
   when-full = \"refuse\"                       # or drop-oldest, drop-newest
   drain-per-second = 2000

@@ -38,6 +38,9 @@ pub(crate) struct PubArgs {
     /// Send each line of standard input (or of --file) as one message
     #[arg(short = 'l', long)]
     pub(crate) stdin_lines: bool,
+    /// Send as a command rather than telemetry: only in a session, and only with a grant `command:TOPIC`
+    #[arg(long)]
+    pub(crate) command: bool,
     /// MIME type of the content, sealed with it
     #[arg(long, value_name = "TYPE")]
     pub(crate) content_type: Option<String>,

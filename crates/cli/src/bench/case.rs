@@ -6,6 +6,7 @@ use pqc_iiot_core::crypto::aws_lc::AWS_LC;
 use pqc_iiot_core::crypto::backend::Backend;
 use pqc_iiot_core::crypto::portable::PORTABLE;
 use pqc_iiot_core::crypto::suite::SessionSuite;
+use pqc_iiot_core::session::Class;
 
 use super::BenchError;
 use super::announcement::AnnouncementAccept;
@@ -15,6 +16,7 @@ use super::lookup::{ReplayCheck, RevocationLookup};
 use super::open::EnvelopeOpen;
 use super::reference::{Aes256Gcm, MlDsa65Verify};
 use super::seal::EnvelopeSeal;
+use super::session::{HandshakeTotal, RecordOpen, RecordSeal};
 use super::store::{StoreLoad, StoreUpdate};
 
 /// A telemetry reading, and the largest payload that a constrained uplink would see in one message.
@@ -64,6 +66,9 @@ enum Kind {
     MlDsa65Verify,
     Seal(usize),
     Open(usize),
+    SessionSeal(Class),
+    SessionOpen(Class),
+    HandshakeTotal,
     AnnouncementAccept,
     AuditAppend,
     ReplayCheck,
@@ -92,6 +97,11 @@ impl Case {
         for bytes in PAYLOADS {
             add(Kind::Open(bytes), &[Hybrid, Cnsa2, HybridChaCha], &both);
         }
+        for class in [Class::Telemetry, Class::Command] {
+            add(Kind::SessionSeal(class), &[Hybrid, Cnsa2, HybridChaCha], &both);
+            add(Kind::SessionOpen(class), &[Hybrid, Cnsa2, HybridChaCha], &both);
+        }
+        add(Kind::HandshakeTotal, &[Hybrid, Cnsa2, HybridChaCha], &both);
         // Suite 3 has the signature set of suite 1.
         add(Kind::AnnouncementAccept, &[Hybrid, Cnsa2], &both);
         add(Kind::AuditAppend, &[Hybrid, Cnsa2], &both);
@@ -113,6 +123,11 @@ impl Case {
             Kind::MlDsa65Verify => "ml_dsa_65_verify",
             Kind::Seal(_) => "envelope_seal",
             Kind::Open(_) => "envelope_open",
+            Kind::SessionSeal(Class::Command) => "session_seal_b1",
+            Kind::SessionSeal(_) => "session_seal_b64",
+            Kind::SessionOpen(Class::Command) => "session_open_b1",
+            Kind::SessionOpen(_) => "session_open_b64",
+            Kind::HandshakeTotal => "handshake_total",
             Kind::AnnouncementAccept => "announcement_accept",
             Kind::AuditAppend => "audit_append",
             Kind::ReplayCheck => "replay_check",
@@ -141,6 +156,9 @@ impl Case {
             Kind::MlDsa65Verify => Box::new(MlDsa65Verify::new(backend)?),
             Kind::Seal(bytes) => Box::new(EnvelopeSeal::new(suite, backend, bytes)?),
             Kind::Open(bytes) => Box::new(EnvelopeOpen::new(suite, backend, bytes)?),
+            Kind::SessionSeal(class) => Box::new(RecordSeal::new(suite, backend, class)?),
+            Kind::SessionOpen(class) => Box::new(RecordOpen::new(suite, backend, class)?),
+            Kind::HandshakeTotal => Box::new(HandshakeTotal::new(suite, backend)?),
             Kind::AnnouncementAccept => Box::new(AnnouncementAccept::new(suite, backend)?),
             Kind::AuditAppend => Box::new(AuditAppend::new(suite, backend)?),
             Kind::ReplayCheck => Box::new(ReplayCheck::new()),
@@ -163,7 +181,7 @@ impl Case {
 
     /// Whether this row makes signatures, whose cost varies from message to message.
     pub fn signs(&self) -> bool {
-        matches!(self.kind, Kind::Seal(_) | Kind::AuditAppend)
+        matches!(self.kind, Kind::Seal(_) | Kind::HandshakeTotal | Kind::AuditAppend)
     }
 }
 

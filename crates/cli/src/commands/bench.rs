@@ -46,10 +46,14 @@ fn costs(args: &BenchArgs, context: &Context) -> Result<()> {
         bar.set_message(progress.name);
     };
     let stop = stop_on_signal()?;
-    let result = bench::run(effort, &stop, show);
+    let result = bench::run(effort, &args.only, &stop, show);
     bar.finish_and_clear();
     match result {
-        Ok(report) => context.output.report(&report),
+        Ok(report) => {
+            context.output.report(&report)?;
+            let failed = |error| CliError::new(ErrorKind::Failed, "the plot was not written").because(error);
+            args.plot.as_deref().map_or(Ok(()), |file| report.plot(file).map_err(failed))
+        }
         Err(BenchError::Interrupted) => Err(CliError::new(ErrorKind::Interrupted, "interrupted")),
         Err(error) => Err(CliError::new(ErrorKind::Failed, "the benchmark failed").because(error)),
     }
@@ -89,7 +93,8 @@ impl Report for bench::Report {
         columns(out, &heading, &rows)?;
         if !rates.is_empty() {
             writeln!(out)?;
-            let heading = ["end to end", "bytes", "unit", "median", "quartiles", "baseline", "ratio"];
+            let heading =
+                ["end to end", "bytes", "unit", "median", "quartiles", "baseline", "ratio", "target"];
             let rows: Vec<Vec<String>> = rates.into_iter().map(rate_cells).collect();
             columns(out, &heading, &rows)?;
         }
@@ -103,15 +108,6 @@ impl Report for bench::Report {
 }
 
 fn cells(row: &Row) -> Vec<String> {
-    let target = row.scaled_target.map_or(String::new(), |time| {
-        let ratio = row.target_ratio.map_or(String::new(), |ratio| format!(", ratio {ratio}"));
-        let verdict = match row.within {
-            Some(true) => ": met",
-            Some(false) => ": MISSED",
-            None => "",
-        };
-        format!("{time}{ratio}{verdict}")
-    });
     vec![
         row.name.to_owned(),
         row.suite.to_string(),
@@ -123,7 +119,7 @@ fn cells(row: &Row) -> Vec<String> {
         row.p95.to_string(),
         row.baseline.to_string(),
         row.ratio.to_string(),
-        target,
+        target(row),
     ]
 }
 
@@ -137,5 +133,19 @@ fn rate_cells(row: &Row) -> Vec<String> {
         quartiles,
         row.baseline.to_string(),
         row.ratio.to_string(),
+        target(row),
     ]
+}
+
+fn target(row: &Row) -> String {
+    row.scaled_target.map_or(String::new(), |bound| {
+        let least = if row.at_least { "at least " } else { "" };
+        let ratio = row.target_ratio.map_or(String::new(), |ratio| format!(", ratio {ratio}"));
+        let verdict = match row.within {
+            Some(true) => ": met",
+            Some(false) => ": MISSED",
+            None => "",
+        };
+        format!("{least}{bound}{ratio}{verdict}")
+    })
 }

@@ -68,6 +68,10 @@ pub(crate) fn prepare(
         context.config.delivery.limits().map_err(|why| {
             CliError::new(ErrorKind::Configuration, "[delivery] is not usable").because(why)
         })?;
+    config.endpoint.sessions =
+        context.config.sessions.policy().map_err(|why| {
+            CliError::new(ErrorKind::Configuration, "[sessions] is not usable").because(why)
+        })?;
     // A command that prints nothing must consume nothing.
     config.consume = ConsumeMode::Explicit;
     Ok(Prepared { keeper, config, url })
@@ -178,6 +182,17 @@ pub(crate) fn fatal(event: &ClientEvent) -> Result<()> {
             "make new keys with `pqc-iiot device keygen` in another directory, and request a new certificate",
         )),
         _ => Ok(()),
+    }
+}
+
+/// What a person should know of the disk while the client goes on.
+pub(super) fn note_store(event: &ClientEvent, output: crate::output::Output) {
+    match event {
+        ClientEvent::StoreWaits { reason } => {
+            output.note(format_args!("nothing is accepted or delivered for now: {reason}; trying again"));
+        }
+        ClientEvent::StoreResumed => output.note("there is room on the disk again"),
+        _ => {}
     }
 }
 

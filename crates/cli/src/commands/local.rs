@@ -31,9 +31,16 @@ pub(super) fn socket(dir: &Path) -> PathBuf {
 pub(super) fn find(args: &ClientArgs, context: &Context) -> Result<Option<Found>> {
     connection::refuse_secrets(&args.connection, &args.broker)?;
     let dir = identity::directory(args.dir.as_deref(), context)?;
-    let Ok(stream) = std::os::unix::net::UnixStream::connect(socket(&dir)) else { return Ok(None) };
-    context.output.note(format_args!("through the proxy that runs on {}", dir.display()));
-    Ok(Some(Found(stream)))
+    let found = at(&dir);
+    if found.is_some() {
+        context.output.note(format_args!("through the proxy that runs on {}", dir.display()));
+    }
+    Ok(found)
+}
+
+/// The proxy that runs on this directory, if one does.
+pub(super) fn at(dir: &Path) -> Option<Found> {
+    std::os::unix::net::UnixStream::connect(socket(dir)).ok().map(Found)
 }
 
 /// A proxy that answers.

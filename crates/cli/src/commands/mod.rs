@@ -18,6 +18,7 @@ mod publish;
 mod publish_local;
 mod queues;
 mod status;
+mod status_live;
 mod subscribe;
 mod subscribe_local;
 mod trust;

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 use pqc_iiot_core::endpoint::{Event, SendFailure};
-use pqc_iiot_core::envelope::{Content, MAX_PROPERTY};
+use pqc_iiot_core::envelope::{Content, MAX_PROPERTY, MessageClass};
 use pqc_iiot_core::ids::PeerId;
 use pqc_iiot_core::limits::Limits;
 use pqc_iiot_mqtt::client::{ClientEvent, Delivery, Events, PublishError, SecureMqttClient};
@@ -143,6 +143,8 @@ async fn send(client: &mut Client, source: Source, args: &PubArgs, context: &Con
         confirmed: 0,
         progress: ProgressBar::hidden(),
     };
+    // Before anything of this command is among it.
+    let backlog = waiting(handle).await;
     let sending = async {
         match source {
             Source::One(payload) => sender.queue(payload).await?,
@@ -151,13 +153,13 @@ async fn send(client: &mut Client, source: Source, args: &PubArgs, context: &Con
         sender.finish().await
     };
     let watching = async {
-        let result = watch_events(&mut *events, peer).await;
+        let result = watch_events(&mut *events, peer, context).await;
         drop(ended);
         result
     };
     let result = tokio::select! {
         result = sending => result,
-        never = show_backlog(handle, context) => match never {},
+        never = show_backlog(handle, backlog, context) => match never {},
         result = watching => result.and_then(|()| Err(CliError::new(ErrorKind::Failed, "the client ended"))),
         // Never: the sender lives in `watching`.
         Ok(()) = watcher.changed() => Err(CliError::new(ErrorKind::Failed, "the client ended")),
@@ -171,29 +173,32 @@ async fn send(client: &mut Client, source: Source, args: &PubArgs, context: &Con
     result
 }
 
-/// Shows how messages of earlier commands drain; never ends.
-async fn show_backlog(handle: &SecureMqttClient, context: &Context) -> std::convert::Infallible {
-    if context.output.shows_progress() {
-        let waiting =
-            async || handle.status().await.map_or(0, |status| status.endpoint.outbox.messages as u64);
-        let backlog = waiting().await;
-        if backlog > 0 {
-            let bar = ProgressBar::new(backlog);
-            let template = "{bar:40} {pos}/{len} earlier messages confirmed, {eta}";
-            bar.set_style(
-                ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()),
-            );
-            // Cleared also when the command is done first.
-            let bar = Cleared(bar);
-            let mut tick = tokio::time::interval(BACKLOG_EVERY);
-            loop {
-                tick.tick().await;
-                // This command's own come after them.
-                let left = waiting().await.min(backlog - bar.0.position());
-                bar.0.set_position(backlog - left);
-                if left == 0 {
-                    break;
-                }
+async fn waiting(handle: &SecureMqttClient) -> u64 {
+    handle.status().await.map_or(0, |status| status.endpoint.outbox.messages as u64)
+}
+
+/// Shows how the `backlog` of earlier commands drains; never ends.
+async fn show_backlog(
+    handle: &SecureMqttClient,
+    backlog: u64,
+    context: &Context,
+) -> std::convert::Infallible {
+    if context.output.shows_progress() && backlog > 0 {
+        let bar = ProgressBar::new(backlog);
+        let template = "{bar:40} {pos}/{len} earlier messages confirmed, {eta}";
+        bar.set_style(
+            ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()),
+        );
+        // Cleared also when the command is done first.
+        let bar = Cleared(bar);
+        let mut tick = tokio::time::interval(BACKLOG_EVERY);
+        loop {
+            tick.tick().await;
+            // This command's own come after them.
+            let left = waiting(handle).await.min(backlog - bar.0.position());
+            bar.0.set_position(backlog - left);
+            if left == 0 {
+                break;
             }
         }
     }
@@ -228,6 +233,7 @@ async fn ready(events: &mut Events, peer: &PeerId, patience: Duration, context: 
             };
             let Some(event) = event else { break };
             client::fatal(&event)?;
+            client::note_store(&event, context.output);
             match event {
                 ClientEvent::Protocol(Event::PeerReady { peer: ready, .. }) if ready == *peer => {
                     return Ok(());
@@ -261,9 +267,10 @@ async fn ready(events: &mut Events, peer: &PeerId, patience: Duration, context: 
 }
 
 /// Ends with an error when nothing more can be sent.
-async fn watch_events(events: &mut Events, peer: &PeerId) -> Result<()> {
+async fn watch_events(events: &mut Events, peer: &PeerId, context: &Context) -> Result<()> {
     while let Some(event) = events.recv().await {
         client::fatal(&event)?;
+        client::note_store(&event, context.output);
         if let ClientEvent::Protocol(Event::PeerLost { peer: lost, reason }) = event
             && lost == *peer
         {
@@ -287,8 +294,9 @@ struct Sender<'a> {
 impl Sender<'_> {
     /// Queues one message, after waiting for room in the windows.
     async fn queue(&mut self, payload: Vec<u8>) -> Result<()> {
-        let PubArgs { to, topic, stream, content_type, .. } = self.args;
-        let content = Content { content_type: content_type.clone(), ..Content::telemetry(payload) };
+        let PubArgs { to, topic, stream, content_type, command, .. } = self.args;
+        let class = if *command { MessageClass::Command } else { MessageClass::Telemetry };
+        let content = Content { class, content_type: content_type.clone(), ..Content::telemetry(payload) };
         if self.accepting.len() >= ACCEPTING {
             self.accept_oldest().await?;
         }
@@ -414,10 +422,13 @@ fn publish_error(peer: &PeerId, error: PublishError) -> CliError {
         PublishError::Refused(failure @ SendFailure::TooLarge) => {
             CliError::new(ErrorKind::Failed, what).because(failure).fix("send it in parts of at most 256 KiB")
         }
-        PublishError::Refused(failure @ SendFailure::OutboxFull) => CliError::new(ErrorKind::Failed, what)
+        PublishError::Refused(failure @ (SendFailure::OutboxFull | SendFailure::OutboxShare)) => CliError::new(ErrorKind::Failed, what)
             .because(failure)
             .fix("let the peer come online and confirm what waits, or raise the outbox's bound: see `pqc-iiot status`"),
         PublishError::Refused(failure) => CliError::new(ErrorKind::Refused, what).because(failure),
+        error @ PublishError::Busy => CliError::new(ErrorKind::Failed, what)
+            .because(error)
+            .fix("see whether the disk of the data directory is full: free some space"),
         error => CliError::new(ErrorKind::Failed, what).because(error),
     }
 }

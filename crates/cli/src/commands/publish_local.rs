@@ -18,6 +18,11 @@ use crate::proxy::{PEER, STREAM};
 const WINDOW: usize = 32;
 
 pub(super) fn run(proxy: Found, source: Source, args: &PubArgs, context: &Context) -> Result<()> {
+    if args.command {
+        return Err(CliError::new(ErrorKind::Usage, "a running proxy takes no commands")
+            .because("what local clients hand it is telemetry")
+            .fix("stop `pqc-iiot proxy` on this directory, or use another identity"));
+    }
     super::runtime()?.block_on(async {
         let sent = tokio::select! {
             sent = send(proxy, source, args) => sent?,

@@ -41,9 +41,9 @@ pub(super) struct Queues {
 }
 
 impl Queue {
-    fn add(&mut self, row: &Row, age: Option<u64>) {
+    fn add(&mut self, bytes: u64, age: Option<u64>) {
         self.messages += 1;
-        self.bytes += row.value.len() as u64;
+        self.bytes += bytes;
         self.oldest_seconds = self.oldest_seconds.max(age);
     }
 }
@@ -64,20 +64,25 @@ impl Queues {
     /// Reads the rows of outbox and inbox.
     pub(super) fn read(rows: &[Row], now: UnixTime) -> Result<Self, DecodeError> {
         let mut queues = Self::default();
+        let packets = rows.iter().filter(|row| row.kind == RecordKind::Packet);
+        let packets: BTreeMap<&[u8], u64> =
+            packets.map(|row| (row.key.as_slice(), row.value.len() as u64)).collect();
         for row in rows {
+            let bytes = row.value.len() as u64;
             match row.kind {
                 RecordKind::Outbox => {
                     let Some((peer, accepted)) = outgoing(row)? else { continue };
                     let age = Some(now.0.saturating_sub(accepted.0));
-                    queues.outbox.add(row, age);
-                    queues.peer(peer).outbox.add(row, age);
+                    let bytes = bytes + packets.get(row.key.as_slice()).copied().unwrap_or(0);
+                    queues.outbox.add(bytes, age);
+                    queues.peer(peer).outbox.add(bytes, age);
                 }
                 RecordKind::Inbox => {
                     let mut reader = Reader::new(&row.value)?;
                     reader.array_of(5)?;
                     let peer = reader.text(MAX_PEER_ID)?;
-                    queues.inbox.add(row, None);
-                    queues.peer(peer).inbox.add(row, None);
+                    queues.inbox.add(bytes, None);
+                    queues.peer(peer).inbox.add(bytes, None);
                 }
                 _ => {}
             }
@@ -95,17 +100,12 @@ impl Queues {
 /// Receiver and time of acceptance; `None` for a report of lost messages.
 fn outgoing(row: &Row) -> Result<Option<(String, UnixTime)>, DecodeError> {
     let mut reader = Reader::new(&row.value)?;
-    reader.array_of(9)?;
+    reader.array_of(7)?;
     let peer = reader.text(MAX_PEER_ID)?;
     reader.uint()?;
     reader.text(MAX_TOPIC)?;
-    if reader.absent()? {
-        return Ok(None);
-    }
-    reader.bytes()?;
-    if !reader.absent()? {
-        return Err(DecodeError::Shape);
-    }
     reader.uint()?;
-    Ok(Some((peer, UnixTime(reader.uint()?))))
+    let accepted = UnixTime(reader.uint()?);
+    reader.bytes()?;
+    Ok(reader.absent()?.then_some((peer, accepted)))
 }

@@ -1,4 +1,4 @@
-//! `pqc-iiot status`: what the store says while no client runs.
+//! `pqc-iiot status`: what the store says while no client runs, and what a running proxy says.
 
 use std::io::{self, Write};
 
@@ -12,7 +12,7 @@ use pqc_iiot_provider::store::Store;
 use serde::Serialize;
 
 use super::queues::{Queue, Queues, Waiting};
-use super::{Context, identity};
+use super::{Context, identity, local, status_live};
 use crate::args::StatusArgs;
 use crate::error::{CliError, ErrorKind, Result};
 use crate::keeper::{Keeper, open_store, store_error};
@@ -35,6 +35,8 @@ struct Status {
     store_rows: usize,
     send_counters: usize,
     replay_windows: usize,
+    /// Sessions, current and ending.
+    sessions: usize,
     own_prekeys: usize,
     audit_head: Option<String>,
     outbox: Queue,
@@ -81,6 +83,7 @@ impl Report for Status {
                     "counters",
                     format!("{} sending, {} replay windows", self.send_counters, self.replay_windows),
                 ),
+                ("sessions", self.sessions.to_string()),
                 ("own prekeys", self.own_prekeys.to_string()),
                 ("audit head", self.audit_head.clone().unwrap_or_else(unknown)),
                 ("outbox", self.outbox.to_string()),
@@ -116,7 +119,10 @@ impl Report for Status {
 
 pub(super) fn run(args: &StatusArgs, context: &Context) -> Result<()> {
     let dir = identity::directory(args.dir.as_deref(), context)?;
-    let keeper = identity::open(&dir, &args.unlock, context).map_err(|error| in_use(error, &dir))?;
+    if let Some(proxy) = local::at(&dir) {
+        return status_live::run(proxy, context);
+    }
+    let keeper = identity::open(&dir, &args.unlock, context)?;
     let mut store = open_store(&keeper)?;
     let rows = store.load().map_err(|error| store_error(&error))?;
     let damaged = |why: &dyn std::fmt::Display| {
@@ -141,6 +147,7 @@ pub(super) fn run(args: &StatusArgs, context: &Context) -> Result<()> {
         store_rows: rows.len() + store.lazy_rows(),
         send_counters: count(RecordKind::SendCeiling),
         replay_windows: count(RecordKind::ReplayWindow),
+        sessions: count(RecordKind::Session),
         own_prekeys: count(RecordKind::Prekey),
         audit_head: store.audit_head().map(|head| format!("{}:{}", head.seq, head.hash)),
         outbox: queues.outbox,
@@ -148,16 +155,6 @@ pub(super) fn run(args: &StatusArgs, context: &Context) -> Result<()> {
         waiting: queues.peers.into_values().collect(),
         peers,
     })
-}
-
-/// A proxy that runs on the directory tells what waits by itself.
-fn in_use(error: CliError, dir: &std::path::Path) -> CliError {
-    match std::os::unix::net::UnixStream::connect(super::local::socket(dir)) {
-        Ok(_) => error.fix(
-            "the proxy that runs on it says what waits in its log (`queues`); stop it to see everything, or use another identity",
-        ),
-        Err(_) => error,
-    }
 }
 
 /// Whether the list names this identity.

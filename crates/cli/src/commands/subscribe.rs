@@ -5,6 +5,7 @@ use std::io::{self, IsTerminal, Write};
 use std::time::Duration;
 
 use pqc_iiot_core::endpoint::{Event, InboxId, Message};
+use pqc_iiot_core::envelope::MessageClass;
 use pqc_iiot_core::ids::PeerId;
 use pqc_iiot_mqtt::client::{ClientEvent, Events, SecureMqttClient};
 use serde::Serialize;
@@ -30,6 +31,9 @@ struct Received<'a> {
     topic: &'a str,
     stream: u8,
     sequence: u64,
+    class: &'static str,
+    /// `envelope`, or `session:` and its epoch.
+    protection: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     content_type: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -173,6 +177,7 @@ impl<'a> Inbox<'a> {
     /// Handles one event; true once enough messages came.
     fn take(&mut self, event: ClientEvent) -> Result<bool> {
         client::fatal(&event)?;
+        client::note_store(&event, self.context.output);
         match event {
             ClientEvent::Protocol(Event::Message(message)) => return self.message(&message),
             ClientEvent::Protocol(Event::Refused { reason, peer }) if self.args.refusals => {
@@ -250,6 +255,11 @@ impl<'a> Inbox<'a> {
                 topic: &message.topic,
                 stream: message.stream.value(),
                 sequence: message.sequence,
+                class: match message.content.class {
+                    MessageClass::Telemetry => "telemetry",
+                    MessageClass::Command => "command",
+                },
+                protection: message.protection.to_string(),
                 content_type: message.content.content_type.as_deref(),
                 payload: text,
                 payload_hex: text.is_none().then(|| hex(payload)),

@@ -14,7 +14,7 @@ use super::local::{Found, Local};
 use super::subscribe::{HINT_AFTER, Inbox};
 use crate::args::SubArgs;
 use crate::error::{CliError, ErrorKind, Result};
-use crate::proxy::{PEER, SEQUENCE, STREAM, user_properties};
+use crate::proxy::{PEER, PROTECTION, SEQUENCE, STREAM, user_properties};
 
 pub(super) fn run(proxy: Found, args: &SubArgs, context: &Context) -> Result<()> {
     if args.keep_session || args.refusals {
@@ -120,6 +120,7 @@ fn message(publish: &v5_0::Publish) -> Option<Message> {
         origin: None,
         id: None,
         redelivered: false,
+        protection: value(PROTECTION)?.parse().ok()?,
         content,
     })
 }

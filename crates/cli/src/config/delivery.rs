@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 #[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
 pub(crate) struct Delivery {
     pub(crate) outbox_bytes: Option<Size>,
+    pub(crate) peer_share: Option<u8>,
     pub(crate) outbox_age: Option<String>,
     pub(crate) when_full: Option<WhenFull>,
     pub(crate) drain_per_second: Option<u32>,
@@ -57,8 +58,8 @@ impl Delivery {
     /// The limits with everything that is set.
     pub(crate) fn limits(&self) -> Result<DeliveryLimits, String> {
         let mut limits = DeliveryLimits::default();
-        // The largest message fits, beside the reserve.
-        let least = 2 * Limits::default().message;
+        // The largest message fits into the smallest share, beside the reserve.
+        let least = 3 * Limits::default().message;
         let size = |name: &str, size: &Size| {
             let bytes = size.bytes().ok_or_else(|| {
                 format!("`{name}` is neither a number of bytes nor a size like \"64MiB\" or \"512KiB\"")
@@ -72,6 +73,12 @@ impl Delivery {
         };
         if let Some(bytes) = &self.outbox_bytes {
             limits.outbox_bytes = size("outbox-bytes", bytes)?;
+        }
+        if let Some(share) = self.peer_share {
+            if !(50..=100).contains(&share) {
+                return Err("`peer-share` is not from 50 to 100 percent of what other peers leave".into());
+            }
+            limits.peer_share = share;
         }
         if let Some(bytes) = &self.inbox_bytes {
             limits.inbox_bytes = size("inbox-bytes", bytes)?;
@@ -114,10 +121,11 @@ mod tests {
     #[test]
     fn what_is_set_replaces_the_default_and_nothing_else() {
         assert_eq!(limits("").unwrap(), DeliveryLimits::default());
-        let all = "outbox-bytes = '1GiB'\noutbox-age = '12h'\nwhen-full = 'drop-oldest'\ndrain-per-second = 5\n\
+        let all = "outbox-bytes = '1GiB'\npeer-share = 50\noutbox-age = '12h'\nwhen-full = 'drop-oldest'\ndrain-per-second = 5\n\
                    inbox-messages = 7\ninbox-bytes = 1048576";
         let expected = DeliveryLimits {
             outbox_bytes: 1 << 30,
+            peer_share: 50,
             outbox_age: Duration::from_secs(12 * 3600),
             when_full: FullPolicy::DropOldest,
             drain: Rate { burst: 3, per_second: 5 },
@@ -137,6 +145,8 @@ mod tests {
             ("outbox-age = '0s'", "outbox-age"),
             ("drain-per-second = 0", "nothing would pass"),
             ("inbox-messages = 0", "inbox-messages"),
+            ("peer-share = 10", "peer-share"),
+            ("peer-share = 101", "peer-share"),
         ] {
             let why = limits(text).unwrap_err();
             assert!(why.contains(expected), "{text}: {why}");

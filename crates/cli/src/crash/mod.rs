@@ -20,6 +20,7 @@ mod progress;
 mod receiver;
 mod report;
 mod sender;
+mod tap;
 
 pub(crate) use broker::run as run_broker;
 pub(crate) use receiver::run as run_receiver;
@@ -43,6 +44,7 @@ use plan::Plan;
 use process::{Heard, Process, Role};
 use progress::Progress;
 use report::Report;
+use tap::Tap;
 
 /// How long nothing may be accepted, consumed or confirmed before the run counts as stuck.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -64,6 +66,7 @@ pub(crate) fn run(args: &CrashArgs, output: Output, stop: &AtomicBool) -> Result
     let plan = Plan::new(seed, args.messages, args.kills, broker.is_ours());
 
     let mut run = Run::start(args.messages, &broker, &identities)?;
+    let tap = Tap::start(broker.url())?;
     let started = Instant::now();
     let bar = progress_bar(output, args.messages);
     let outcome = run.run_to_the_end(plan, &bar, stop);
@@ -75,7 +78,16 @@ pub(crate) fn run(args: &CrashArgs, output: Output, stop: &AtomicBool) -> Result
     outcome?;
 
     let verdict = judge::judge(&identities, args.messages)?;
-    let report = Report::new(args.messages, &broker.to_string(), seed, &kills, seconds, &progress, verdict);
+    let report = Report::new(
+        args.messages,
+        &broker.to_string(),
+        seed,
+        &kills,
+        seconds,
+        &progress,
+        tap.records(),
+        verdict,
+    );
     output.report(&report)?;
     if report.is_exact() {
         return Ok(());

@@ -25,11 +25,16 @@ pub(super) struct Report {
     repeated: u64,
     /// What the protocol itself reported as lost.
     reported_lost: u64,
+    /// Distinct records of sessions that a listener at the broker heard.
+    records: u64,
+    /// Of these, such that used a key and nonce again.
+    nonces_reused: u64,
     #[serde(flatten)]
     verdict: Verdict,
 }
 
 impl Report {
+    #[allow(clippy::too_many_arguments, reason = "the figures of a run")]
     pub(super) fn new(
         messages: u64,
         broker: &str,
@@ -37,6 +42,7 @@ impl Report {
         kills: &BTreeMap<Role, u64>,
         seconds: f64,
         progress: &Progress,
+        (records, nonces_reused): (u64, u64),
         verdict: Verdict,
     ) -> Self {
         let kills = Role::ALL.map(|role| (role.name(), kills.get(&role).copied().unwrap_or(0)));
@@ -50,13 +56,15 @@ impl Report {
             longest_pause_seconds: rounded(progress.longest_pause.as_secs_f64()),
             repeated: progress.repeated,
             reported_lost: progress.lost,
+            records,
+            nonces_reused,
             verdict,
         }
     }
 
     /// Whether every message was consumed exactly once, and nothing is left over.
     pub(super) fn is_exact(&self) -> bool {
-        self.verdict == Verdict::default() && self.reported_lost == 0
+        self.verdict == Verdict::default() && self.reported_lost == 0 && self.nonces_reused == 0
     }
 
     /// What is wrong.
@@ -64,8 +72,8 @@ impl Report {
         let Verdict { not_accepted, lost, duplicates, outbox, inbox } = self.verdict;
         format!(
             "{not_accepted} not accepted, {lost} lost, {duplicates} duplicates, {outbox} left in the outbox, {inbox} in \
-             the inbox, {} reported as lost",
-            self.reported_lost
+             the inbox, {} reported as lost, {} nonces used again",
+            self.reported_lost, self.nonces_reused
         )
     }
 }
@@ -90,6 +98,10 @@ impl crate::output::Report for Report {
                     format!("{} s without a message: the slowest recovery", self.longest_pause_seconds),
                 ),
                 ("repeated packets", format!("{} or more, all refused", self.repeated)),
+                (
+                    "records heard",
+                    format!("{}, of which {} reuse a key and nonce", self.records, self.nonces_reused),
+                ),
                 ("lost", self.verdict.lost.to_string()),
                 ("duplicates", self.verdict.duplicates.to_string()),
                 ("seed", self.seed.to_string()),

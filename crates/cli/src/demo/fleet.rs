@@ -82,6 +82,9 @@ fn failed(what: &str, error: impl std::fmt::Display) -> CliError {
     CliError::new(ErrorKind::Failed, format!("the demo's {what} failed")).because(error)
 }
 
+/// Records after which the demo's sessions change their keys.
+const REKEY_RECORDS: u64 = 200;
+
 /// Everybody in the demo.
 pub(super) struct Fleet {
     root: PathBuf,
@@ -184,6 +187,8 @@ impl Fleet {
         let prefix = self.prefix.clone();
         SecureMqttClient::new_with(self.root.join(id.as_str()), &unlock, transport, |config| {
             config.endpoint.prefix = prefix;
+            // Often enough to be seen in a short run.
+            config.endpoint.sessions.rekey_records = REKEY_RECORDS;
         })
         .await
         .map_err(|error| failed("client", error))

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use pqc_iiot_core::endpoint::{Event, Message, PeerLoss};
+use pqc_iiot_core::endpoint::{Event, Message, PeerLoss, Protection};
 use pqc_iiot_core::ids::PeerId;
 use pqc_iiot_mqtt::client::{ClientEvent, Events, SecureMqttClient};
 use pqc_iiot_mqtt::transport::TlsInfo;
@@ -26,6 +26,10 @@ pub(super) struct Counts {
     pub(super) duplicates: u64,
     /// Messages of the device that is revoked later.
     pub(super) from_revoked: u64,
+    /// Of the rows, those that came in a session.
+    pub(super) in_sessions: u64,
+    /// The highest session epoch that a row came in.
+    pub(super) last_epoch: u16,
 }
 
 /// Turns the gateway's events into counts and the output file.
@@ -112,6 +116,10 @@ impl State {
                     return;
                 }
                 self.counts.delivered += 1;
+                if let Protection::Session { epoch } = message.protection {
+                    self.counts.in_sessions += 1;
+                    self.counts.last_epoch = self.counts.last_epoch.max(epoch);
+                }
                 self.write(|writer| writer.row(number, message.content.payload));
             }
             Kind::Other => {}

@@ -74,6 +74,10 @@ pub(super) struct Report {
     delivered: u64,
     duplicates: u64,
     lost: u64,
+    /// Rows that came in a session; the others came in envelopes, before there was one.
+    in_sessions: u64,
+    /// How often the sessions changed all their keys.
+    epoch_changes: u16,
     refused: BTreeMap<String, u64>,
     revocation_enforced_ms: f64,
     audit_entries: u64,
@@ -109,6 +113,7 @@ impl Report {
         };
         let lost = sent.saturating_sub(counts.delivered);
         require(counts.delivered == sent, format!("{} rows sent, {} delivered", sent, counts.delivered));
+        require(counts.in_sessions > 0, "no row came in a session".to_owned());
         require(counts.duplicates == 0, format!("{} rows delivered twice", counts.duplicates));
         let after = counts.from_revoked.saturating_sub(revocation.accepted_before);
         require(after == 0, format!("{after} messages of a revoked device accepted"));
@@ -134,6 +139,8 @@ impl Report {
             delivered: counts.delivered,
             duplicates: counts.duplicates,
             lost,
+            in_sessions: counts.in_sessions,
+            epoch_changes: counts.last_epoch,
             refused: audit.refused,
             revocation_enforced_ms: revocation.enforced.as_secs_f64() * 1000.0,
             audit_entries: audit.entries,
@@ -171,6 +178,14 @@ impl output::Report for Report {
                 ("delivered", format!("{} ({:.0} per second)", self.delivered, self.rows_per_second)),
                 ("twice", self.duplicates.to_string()),
                 ("lost", self.lost.to_string()),
+                (
+                    "in sessions",
+                    format!(
+                        "{}, forward secret; keys changed altogether {}",
+                        self.in_sessions,
+                        output::counted(self.epoch_changes.into(), "time", "times")
+                    ),
+                ),
                 ("revocation enforced", format!("{:.1} ms", self.revocation_enforced_ms)),
                 (
                     "audit log",

@@ -11,8 +11,9 @@ use mqtt_protocol_core::mqtt::result_code::{
 };
 use pqc_iiot_core::endpoint::Message;
 
-use super::incoming::{PEER, SEQUENCE, STREAM, pubrec};
+use super::incoming::{PEER, PROTECTION, SEQUENCE, STREAM, pubrec};
 use super::limits::MAX_UNANSWERED;
+use super::live::STATUS;
 use super::refusal::Refusal;
 
 /// A packet, unless the client's version cannot hold it.
@@ -136,6 +137,19 @@ pub(super) fn goodbye(v5: bool, code: DisconnectReasonCode, why: &str) -> Option
     })
 }
 
+/// The proxy's own state, once.
+pub(super) fn live(v5: bool, state: Vec<u8>) -> Built {
+    if v5 {
+        return Ok(v5_0::Publish::builder()
+            .topic_name(STATUS)?
+            .qos(Qos::AtMostOnce)
+            .payload(state)
+            .build()?
+            .into());
+    }
+    Ok(v3_1_1::Publish::builder().topic_name(STATUS)?.qos(Qos::AtMostOnce).payload(state).build()?.into())
+}
+
 /// A message from a peer, at QoS 1 with an `id`. `left` is for how many seconds it is still of use.
 pub(super) fn publish(v5: bool, id: Option<u16>, message: &Message, left: Option<u64>) -> Built {
     let payload = message.content.payload.as_slice();
@@ -160,6 +174,7 @@ fn properties(message: &Message, left: Option<u64>) -> Result<packet::Properties
         UserProperty::new(PEER, message.peer.as_str())?.into(),
         UserProperty::new(STREAM, message.stream.value().to_string())?.into(),
         UserProperty::new(SEQUENCE, message.sequence.to_string())?.into(),
+        UserProperty::new(PROTECTION, message.protection.to_string())?.into(),
     ];
     if let Some(text) = &content.content_type {
         properties.push(ContentType::new(text.as_str())?.into());

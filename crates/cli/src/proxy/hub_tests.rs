@@ -1,3 +1,4 @@
+use pqc_iiot_core::endpoint::Protection;
 use pqc_iiot_core::envelope::Content;
 use pqc_iiot_core::ids::StreamId;
 
@@ -12,6 +13,7 @@ fn message(topic: &str, sequence: u64, payload: usize) -> Message {
         origin: None,
         id: None,
         redelivered: false,
+        protection: Protection::Envelope,
         content: Content::telemetry(vec![0; payload]),
     }
 }

@@ -17,6 +17,8 @@ pub(crate) const PEER: &str = "peer";
 pub(crate) const STREAM: &str = "stream";
 /// The user property that holds a message's sequence.
 pub(crate) const SEQUENCE: &str = "sequence";
+/// The user property that says how a message was protected.
+pub(crate) const PROTECTION: &str = "protection";
 
 /// One packet of a client's.
 pub(super) enum Incoming {

@@ -19,6 +19,7 @@ mod incoming;
 mod input;
 mod limits;
 mod listen;
+mod live;
 mod outer;
 mod peers;
 mod publisher;
@@ -42,8 +43,9 @@ use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 
 pub(crate) use access::Access;
-pub(crate) use incoming::{PEER, SEQUENCE, STREAM, user_properties};
+pub(crate) use incoming::{PEER, PROTECTION, SEQUENCE, STREAM, user_properties};
 pub(crate) use listen::{Socket, tcp};
+pub(crate) use live::{Live, STATUS};
 pub(crate) use report::ProxyEvent;
 pub(crate) use routes::{Route, Routes};
 
@@ -256,6 +258,8 @@ impl Proxy {
                 let (filter, why) = (harmless(&filter), error.to_string());
                 self.journal.say(&ProxyEvent::SubscriptionRefused { filter, why });
             }
+            ClientEvent::StoreWaits { reason } => self.journal.say(&ProxyEvent::StoreWaits { why: reason }),
+            ClientEvent::StoreResumed => self.journal.say(&ProxyEvent::StoreResumed),
             event => client::fatal(&event)?,
         }
         Ok(())
@@ -276,8 +280,12 @@ impl Proxy {
             Event::Delivered { count, .. } => {
                 self.journal.add(CONFIRMED, *count as u64);
             }
-            Event::Lost { peer, count, reason, outgoing, .. } => {
-                self.journal.lost(peer.as_str(), *count, reason.name(), *outgoing);
+            Event::Lost { peer, count, reason, outgoing, certain, .. } => {
+                self.journal.lost(peer.as_str(), *count, reason.name(), *outgoing, *certain);
+            }
+            Event::LossConfirmed { peer, lost, arrived, .. } => {
+                let peer = peer.as_str();
+                self.journal.say(&ProxyEvent::LossConfirmed { peer, lost: *lost, arrived: *arrived });
             }
             Event::RolledBack { peer, .. } => {
                 let peer = peer.as_str();

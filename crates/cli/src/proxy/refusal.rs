@@ -58,9 +58,10 @@ impl Refusal {
             Self::Topic(_) => PubackReasonCode::TopicNameInvalid,
             Self::TooManyPeers => PubackReasonCode::QuotaExceeded,
             Self::Publish(PublishError::Refused(failure)) => match failure {
-                SendFailure::TooLarge | SendFailure::OutboxFull | SendFailure::Lost(_) => {
-                    PubackReasonCode::QuotaExceeded
-                }
+                SendFailure::TooLarge
+                | SendFailure::OutboxFull
+                | SendFailure::OutboxShare
+                | SendFailure::Lost(_) => PubackReasonCode::QuotaExceeded,
                 SendFailure::ControlTopic => PubackReasonCode::TopicNameInvalid,
                 SendFailure::NoGrant | SendFailure::Revoked | SendFailure::Expired => {
                     PubackReasonCode::NotAuthorized

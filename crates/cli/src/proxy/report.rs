@@ -32,10 +32,16 @@ pub(crate) enum ProxyEvent<'a> {
     Dropped { topic: String, peer: &'a str, count: u64 },
     /// Received messages wait for a subscriber, and there is no room for more: the broker keeps them.
     Full { waiting: usize },
+    /// The disk is full: nothing is accepted, delivered or acknowledged until there is room. It is tried again.
+    StoreWaits { why: String },
+    /// There is room again.
+    StoreResumed,
     /// What waits: said when it changed, every 30 s at most.
     Queues { outbox: usize, outbox_bytes: usize, oldest_seconds: u64, inbox: usize, confirmed: u64 },
-    /// Messages are lost, exactly so many.
-    Lost { peer: &'a str, count: u64, reason: &'a str, outgoing: bool, total: u64 },
+    /// Messages were given up, exactly so many; unless that is certain, some may have arrived.
+    Lost { peer: &'a str, count: u64, reason: &'a str, outgoing: bool, certain: bool, total: u64 },
+    /// A receiver said what became of messages that were given up.
+    LossConfirmed { peer: &'a str, lost: u64, arrived: u64 },
     /// A receiver saw newer messages of ours than this disk knows of: it is an older copy.
     RolledBack { peer: &'a str, count: u64 },
     /// The broker refused a subscription.
@@ -83,13 +89,21 @@ impl ProxyEvent<'_> {
                     "{waiting} messages wait for a subscriber; the broker keeps further ones until they are taken"
                 )
             }
+            Self::StoreWaits { why } => {
+                format!("nothing is accepted or delivered for now: {why}; trying again")
+            }
+            Self::StoreResumed => "there is room on the disk again".to_owned(),
             Self::Queues { outbox, outbox_bytes, oldest_seconds, inbox, confirmed } => format!(
                 "waiting: {outbox} for a receipt ({outbox_bytes} bytes, the oldest {oldest_seconds} s), {inbox} to be taken; \
                  confirmed so far: {confirmed}"
             ),
-            Self::Lost { peer, count, reason, outgoing, total } => {
+            Self::Lost { peer, count, reason, outgoing, certain, total } => {
                 let way = if *outgoing { "to" } else { "from" };
-                format!("lost ({reason}) {way} {peer}: {count} messages, {total} so far")
+                let perhaps = if *certain { "" } else { "; some may have arrived" };
+                format!("lost ({reason}) {way} {peer}: {count} messages, {total} so far{perhaps}")
+            }
+            Self::LossConfirmed { peer, lost, arrived } => {
+                format!("of messages to {peer} that were given up, {lost} are lost and {arrived} had arrived")
             }
             Self::RolledBack { peer, count } => format!(
                 "{peer} has seen newer messages than this disk knows of: it is an older copy{}",
@@ -148,11 +162,11 @@ impl Journal {
     }
 
     /// Messages are lost: said whenever their number passes a power of two.
-    pub(super) fn lost(&self, peer: &str, count: u64, reason: &'static str, outgoing: bool) {
+    pub(super) fn lost(&self, peer: &str, count: u64, reason: &'static str, outgoing: bool, certain: bool) {
         let way = if outgoing { "lost outgoing" } else { "lost incoming" };
         let total = self.add(&format!("{way} {reason}"), count);
         if passes_a_power_of_two(total.saturating_sub(count), total) {
-            self.say(&ProxyEvent::Lost { peer, count, reason, outgoing, total });
+            self.say(&ProxyEvent::Lost { peer, count, reason, outgoing, certain, total });
         }
     }
 
@@ -180,9 +194,14 @@ impl Journal {
         });
     }
 
+    /// How often each thing happened.
+    pub(super) fn counts(&self) -> BTreeMap<String, u64> {
+        self.counts.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// The last word.
     pub(super) fn stopped(&self) {
-        let counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let counts = self.counts();
         self.say(&ProxyEvent::Stopped { counts });
     }
 }

@@ -131,6 +131,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
                     self.subscriptions -= 1;
                     let packet = answer::subscribed(self.wire.is_v5(), subscribed.id, subscribed.codes);
                     let _ = packet.and_then(|packet| self.wire.send(packet));
+                    if let Some(live) = subscribed.live {
+                        self.say(answer::live(self.wire.is_v5(), live));
+                    }
                 }
                 () = self.wake.notified() => match self.proxy.hub.eviction(self.seat) {
                     Some(Eviction::TakenOver) => return End::TakenOver,

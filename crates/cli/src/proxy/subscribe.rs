@@ -10,6 +10,7 @@ use tokio::sync::mpsc;
 
 use super::Proxy;
 use super::hub::{Seat, Subscription};
+use super::live::STATUS;
 use super::outer::covers;
 
 /// A SUBSCRIBE.
@@ -25,6 +26,8 @@ pub(super) struct Request {
 pub(super) struct Subscribed {
     pub(super) id: u16,
     pub(super) codes: Vec<SubackReasonCode>,
+    /// The proxy's state, if it was asked for.
+    pub(super) live: Option<Vec<u8>>,
 }
 
 /// Subscribes; the answer goes to `answers` once the broker has said its part, or is not there.
@@ -38,8 +41,10 @@ pub(super) fn start(
     let peers: Result<BTreeSet<PeerId>, _> = from.iter().map(|peer| PeerId::new(peer)).collect();
     let mut codes = Vec::with_capacity(filters.len());
     let mut wanted = Vec::new();
+    let asks = filters.iter().any(|(text, _)| text == STATUS);
     for (text, acknowledged) in filters {
         let (code, filter) = match (judge(&text), &peers) {
+            _ if text == STATUS => (SubackReasonCode::GrantedQos0, None),
             _ if identified => (SubackReasonCode::SubscriptionIdentifiersNotSupported, None),
             (Err(code), _) => (code, None),
             (Ok(_), Err(_)) => (SubackReasonCode::ImplementationSpecificError, None),
@@ -73,7 +78,8 @@ pub(super) fn start(
                 proxy.hub.unsubscribe(seat, &[filter.as_str().to_owned()]);
             }
         }
-        let _ = answers.send(Subscribed { id, codes });
+        let live = if asks { proxy.live().await } else { None };
+        let _ = answers.send(Subscribed { id, codes, live });
     });
 }
 

@@ -2,12 +2,13 @@
 
 use std::io::Write;
 use std::process::Stdio;
+use std::time::{Duration, Instant};
 
 use pqc_iiot_mqtt::testing::Mosquitto;
 use serde_json::Value;
 
 use crate::common::Shell;
-use crate::daemon::{Proxy, Running};
+use crate::daemon::{Proxy, Running, Subscriber, mosquitto};
 
 #[test]
 fn pub_and_sub_go_through_the_proxy_that_holds_their_directory() {
@@ -59,6 +60,65 @@ fn pub_and_sub_go_through_the_proxy_that_holds_their_directory() {
     for log in ["press-7", "gateway"] {
         shell.ok(&format!("audit verify {log} --anchors ca/anchors.cbor"));
     }
+}
+
+#[test]
+fn status_asks_the_proxy_that_runs() {
+    let (mut broker, shell) = (Mosquitto::start(&[]), Shell::enrolled());
+    let url = broker.url();
+    let press = Proxy::start(&shell, &format!("--dir press-7 --broker {url}"));
+    let gateway =
+        Proxy::start(&shell, &format!("--dir gateway --broker {url} --from press-7 --subscribe plant/#"));
+    let publish = "pub --dir press-7 --to gateway -t plant/x -m";
+    shell.ok(&format!("{publish} one"));
+    // Until its peer's receipt.
+    let status = |dir: &str| shell.json(&format!("status --dir {dir}"));
+    let until = |dir: &str, what: &dyn Fn(&Value) -> bool| {
+        let deadline = Instant::now() + Duration::from_secs(60);
+        loop {
+            let status = status(dir);
+            if what(&status) {
+                return status;
+            }
+            assert!(Instant::now() < deadline, "{status}");
+        }
+    };
+    let told = until("press-7", &|status| status["counts"]["confirmed"] == 1);
+    assert_eq!((&told["running"], &told["peer"]), (&"proxy".into(), &"press-7".into()));
+    assert_eq!((&told["connected"], &told["outbox"]["messages"]), (&true.into(), &0.into()), "{told}");
+    assert_eq!(
+        (&told["ready"], &told["store_waits"], &told["clients"]),
+        (&1.into(), &Value::Null, &0.into())
+    );
+    // Nobody there has taken it.
+    let told = status("gateway");
+    assert_eq!(told["inbox"]["messages"], 1, "{told}");
+
+    // Accepted without a broker: it waits.
+    broker.kill();
+    press.event("disconnected");
+    shell.ok(&format!("{publish} two"));
+    let told = status("press-7");
+    assert_eq!((&told["connected"], &told["outbox"]["messages"]), (&false.into(), &1.into()), "{told}");
+    assert!(told["outbox"]["bytes"].as_u64().unwrap() > 3, "{told}");
+    let human = shell.ok("status --dir press-7").out;
+    assert!(human.contains("NO CONNECTION") && human.contains("1 message"), "{human}");
+
+    // Any client may ask, in either version.
+    for version in ["mqttv5", "mqttv311"] {
+        let asking = Subscriber::start(press.address, &format!("-V {version} -t $pqc-iiot/status -C 1"));
+        let told: Value = serde_json::from_str(&asking.rest()[0]).unwrap();
+        assert_eq!(told["outbox"]["messages"], 1, "{told}");
+    }
+    let refused =
+        mosquitto("mosquitto_sub", press.address, "-V mqttv5 -t $pqc-iiot/other -C 1 -W 60").output();
+    let refused = String::from_utf8(refused.unwrap().stderr).unwrap();
+    assert!(refused.contains("denied"), "{refused}");
+    press.stop();
+    gateway.stop();
+    // From the store again.
+    let told = status("press-7");
+    assert_eq!((&told["running"], &told["outbox"]["messages"]), (&Value::Null, &1.into()), "{told}");
 }
 
 #[test]

@@ -99,6 +99,10 @@ audit_kinds! {
     RevocationsRecovered = 28 "revocations-recovered",
     /// A receiver saw messages that our state does not know: an older copy of it was restored.
     RollbackNoticed = 29 "rollback-noticed",
+    /// A session with a peer is in use.
+    SessionEstablished = 30 "session-established",
+    /// Sessions with a peer ended, because its keys are not trusted any longer.
+    SessionEnded = 31 "session-ended",
 }
 
 impl AuditKind {

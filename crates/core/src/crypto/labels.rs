@@ -58,3 +58,9 @@ pub const SESSION_ES: &str = "pqc-iiot1 es";
 pub const SESSION_ROOT: &str = "pqc-iiot1 root";
 /// The key that vouches for the next handshake of the same pair.
 pub const SESSION_GATE: &str = "pqc-iiot1 gate";
+/// A seal over a batch of a topic group's records, signed by the publisher.
+pub const GROUP_SEAL: &str = "pqc-iiot:group-seal:v1";
+/// The chain of one group epoch.
+pub const GROUP_CHAIN: &str = "pqc-iiot1 group-chain";
+/// What a block of a group's chain gives: AEAD key, iv and commitment.
+pub const GROUP_BLOCK: &str = "pqc-iiot1 group-block";

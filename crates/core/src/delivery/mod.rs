@@ -7,7 +7,7 @@
 mod receipt;
 mod received;
 
-pub use receipt::{MAX_BOOTS_PER_RECEIPT, Receipt, ReceiptOf, StreamReceipt};
+pub use receipt::{MAX_BOOTS_PER_RECEIPT, MAX_VERDICTS, Receipt, ReceiptOf, StreamReceipt, Verdict};
 pub use received::{Full, MAX_RANGES, Received, ReceivedSet};
 
 use crate::codec::{DecodeError, Reader, Writer};
@@ -17,9 +17,9 @@ use crate::ids::BootId;
 /// retransmission.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Origin {
-    /// The sender's start in which the message was first sealed.
+    /// The sender's start in which the message was accepted.
     pub boot: BootId,
-    /// Its number on its stream to this receiver in that start, from 1.
+    /// Its number among the messages of its stream to this receiver that were accepted in that start, from 1.
     pub msg_seq: u64,
 }
 
@@ -93,24 +93,42 @@ impl core::fmt::Display for LossReason {
     }
 }
 
-/// How many messages were lost, and why.
+/// Messages that their sender gave up: neighbours in its numbering, all for one reason.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Loss {
-    /// How many, at least 1.
-    pub count: u64,
+    /// The start of the sender in which they were accepted.
+    pub boot: BootId,
+    /// The first number, from 1.
+    pub first: u64,
+    /// The last number, not below the first.
+    pub last: u64,
     /// Why.
     pub reason: LossReason,
 }
 
 impl Loss {
+    /// One lost message.
+    pub fn of(origin: Origin, reason: LossReason) -> Self {
+        Self { boot: origin.boot, first: origin.msg_seq, last: origin.msg_seq, reason }
+    }
+
+    /// How many messages, at least 1.
+    pub fn count(&self) -> u64 {
+        // Cannot overflow, as `first` is not 0.
+        (self.last - self.first).saturating_add(1)
+    }
+
     pub(crate) fn encode(self, writer: &mut Writer) {
-        writer.array(2).uint(self.count).uint(self.reason as u64);
+        writer.array(4).bytes(self.boot.as_bytes()).uint(self.first).uint(self.last).uint(self.reason as u64);
     }
 
     pub(crate) fn decode(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
-        reader.array_of(2)?;
-        let count = reader.uint()?;
+        reader.array_of(4)?;
+        let (boot, first, last) = (BootId(reader.bytes_of()?), reader.uint()?, reader.uint()?);
         let reason = LossReason::from_id(reader.uint8()?).ok_or(DecodeError::Value)?;
-        if count == 0 { Err(DecodeError::Value) } else { Ok(Self { count, reason }) }
+        if first == 0 || last < first {
+            return Err(DecodeError::Value);
+        }
+        Ok(Self { boot, first, last, reason })
     }
 }

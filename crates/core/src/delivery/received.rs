@@ -1,4 +1,5 @@
-//! Which numbers of one boot arrived: everything up to one, and few ranges beyond.
+//! Which numbers of one boot are settled, as they arrived or their sender gave them up: everything up to one, and few
+//! ranges beyond.
 
 use alloc::vec::Vec;
 
@@ -6,9 +7,9 @@ use crate::codec::{DecodeError, Reader, Writer};
 
 /// The most ranges beyond the first gap. A message that would need one more is not accepted; its sender, told of the
 /// gaps, sends what is missing first.
-pub const MAX_RANGES: usize = 256;
+pub const MAX_RANGES: usize = 128;
 
-/// Numbers from 1 that arrived, each once.
+/// Numbers from 1 of which nothing more is awaited.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ReceivedSet {
     cumulative: u64,
@@ -30,17 +31,17 @@ pub enum Received {
 pub struct Full;
 
 impl ReceivedSet {
-    /// Everything up to this number arrived.
+    /// Everything up to this number is in it.
     pub fn cumulative(&self) -> u64 {
         self.cumulative
     }
 
-    /// What arrived beyond the first gap: inclusive ranges, ascending.
+    /// What is in it beyond the first gap: inclusive ranges, ascending.
     pub fn ranges(&self) -> &[(u64, u64)] {
         &self.ranges
     }
 
-    /// The highest number that arrived, 0 if none.
+    /// The highest number in it, 0 if none.
     pub fn highest(&self) -> u64 {
         self.ranges.last().map_or(self.cumulative, |(_, last)| *last)
     }
@@ -52,10 +53,14 @@ impl ReceivedSet {
         Self { cumulative: self.cumulative, ranges: kept }
     }
 
-    /// Whether `number` arrived.
+    /// Whether `number` is in it.
     pub fn contains(&self, number: u64) -> bool {
-        number <= self.cumulative
-            || self.ranges.iter().any(|(first, last)| (*first..=*last).contains(&number))
+        self.contains_all(number, number)
+    }
+
+    /// Whether every number from `first` to `last` is in it.
+    pub fn contains_all(&self, first: u64, last: u64) -> bool {
+        last <= self.cumulative || self.ranges.iter().any(|(from, to)| *from <= first && last <= *to)
     }
 
     /// Adds a number, which is not 0.
@@ -64,29 +69,58 @@ impl ReceivedSet {
     ///
     /// [`Full`] leaves the set unchanged.
     pub fn insert(&mut self, number: u64) -> Result<Received, Full> {
-        if self.contains(number) {
-            return Ok(Received::Before);
+        let new = self.insert_all(number, number)?;
+        Ok(if new == 0 { Received::Before } else { Received::New })
+    }
+
+    /// Adds every number from `first`, which is not 0, to `last`, which is not below it. Says how many were not in it.
+    ///
+    /// # Errors
+    ///
+    /// [`Full`] leaves the set unchanged.
+    pub fn insert_all(&mut self, first: u64, last: u64) -> Result<u64, Full> {
+        let before = self.count_between(first, last);
+        let new = (last - first).saturating_add(1).saturating_sub(before);
+        if new == 0 {
+            return Ok(0);
         }
-        let at = self.ranges.partition_point(|(first, _)| *first < number);
-        let touches_before = match at.checked_sub(1).and_then(|before| self.ranges.get(before)) {
-            Some((_, last)) => last.checked_add(1) == Some(number),
-            None => self.cumulative.checked_add(1) == Some(number),
-        };
-        let touches_after =
-            self.ranges.get(at).is_some_and(|(first, _)| number.checked_add(1) == Some(*first));
-        match (touches_before, touches_after) {
-            (false, false) if self.ranges.len() >= MAX_RANGES => return Err(Full),
-            (false, false) => self.ranges.insert(at, (number, number)),
-            (false, true) => self.ranges[at].0 = number,
-            (true, after) => {
-                let end = if after { self.ranges.remove(at).1 } else { number };
-                match at.checked_sub(1) {
-                    Some(before) => self.ranges[before].1 = end,
-                    None => self.cumulative = end,
+        let touch = |before: u64, after: u64| after <= before.saturating_add(1);
+        let mut cumulative = self.cumulative;
+        let mut added = Some((first, last));
+        if touch(cumulative, first) {
+            cumulative = cumulative.max(last);
+            added = None;
+        }
+        let mut ranges = Vec::with_capacity(self.ranges.len() + 1);
+        for (from, to) in self.ranges.iter().copied() {
+            match added {
+                None if touch(cumulative, from) => cumulative = cumulative.max(to),
+                Some((first, last)) if touch(last, from) && touch(to, first) => {
+                    added = Some((first.min(from), last.max(to)));
                 }
+                Some(range) if range.1 < from => {
+                    ranges.extend([range, (from, to)]);
+                    // From here on nothing touches it, nor what is all that arrived up to the first gap.
+                    added = None;
+                }
+                _ => ranges.push((from, to)),
             }
         }
-        Ok(Received::New)
+        ranges.extend(added);
+        if ranges.len() > MAX_RANGES {
+            return Err(Full);
+        }
+        (self.cumulative, self.ranges) = (cumulative, ranges);
+        Ok(new)
+    }
+
+    fn count_between(&self, first: u64, last: u64) -> u64 {
+        let up_to_gap = Some((1, self.cumulative)).filter(|_| self.cumulative > 0);
+        let within = |(from, to): (u64, u64)| match (from.max(first), to.min(last)) {
+            (from, to) if from <= to => (to - from).saturating_add(1),
+            _ => 0,
+        };
+        up_to_gap.into_iter().chain(self.ranges.iter().copied()).map(within).sum()
     }
 
     pub(crate) fn encode(&self, writer: &mut Writer) {
@@ -96,10 +130,19 @@ impl ReceivedSet {
         }
     }
 
+    /// As [`ReceivedSet::decode`] of what an earlier release wrote, which had twice as many ranges; keeps the first.
+    pub(crate) fn decode_longer(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        Self::decode_up_to(reader, 2 * MAX_RANGES).map(|set| set.first(MAX_RANGES))
+    }
+
     /// Accepts only what [`ReceivedSet::encode`] writes.
     pub(crate) fn decode(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        Self::decode_up_to(reader, MAX_RANGES)
+    }
+
+    fn decode_up_to(reader: &mut Reader<'_>, ranges: usize) -> Result<Self, DecodeError> {
         let cumulative = reader.uint()?;
-        let length = reader.array_up_to(2 * MAX_RANGES as u64)?;
+        let length = reader.array_up_to(2 * ranges as u64)?;
         if length % 2 != 0 {
             return Err(DecodeError::Shape);
         }
@@ -148,6 +191,33 @@ mod tests {
             prop_assert_eq!(set.cumulative(), first_gap - 1);
             prop_assert_eq!(set.highest(), model.last().copied().unwrap_or(0));
         }
+    }
+
+    proptest! {
+        /// A range is as its numbers one by one.
+        #[test]
+        fn ranges_are_their_numbers(ranges in proptest::collection::vec((1u64..120, 0u64..20), 0..60)) {
+            let (mut set, mut model) = (ReceivedSet::default(), BTreeSet::new());
+            for (first, more) in ranges {
+                let new = (first..=first + more).filter(|number| model.insert(*number)).count();
+                prop_assert_eq!(set.insert_all(first, first + more), Ok(new as u64));
+                prop_assert!(set.contains_all(first, first + more));
+            }
+            let mut singly = ReceivedSet::default();
+            for number in &model {
+                singly.insert(*number).unwrap();
+            }
+            prop_assert_eq!(singly, set);
+        }
+    }
+
+    #[test]
+    fn the_largest_ranges_overflow_nothing() {
+        let mut set = ReceivedSet::default();
+        assert_eq!(set.insert_all(u64::MAX - 1, u64::MAX), Ok(2));
+        assert_eq!(set.insert_all(1, u64::MAX), Ok(u64::MAX - 2));
+        assert_eq!((set.cumulative(), set.ranges().len()), (u64::MAX, 0));
+        assert_eq!(set.insert(u64::MAX), Ok(Received::Before));
     }
 
     #[test]

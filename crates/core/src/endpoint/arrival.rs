@@ -4,12 +4,13 @@
 use alloc::string::String;
 use alloc::vec::Vec;
 
+use super::heard::Heard;
 use super::incoming::{reason_of_replay, window_key};
 use super::input::{Consume, Effect};
-use super::output::{Event, Message, Output};
+use super::output::{Event, Message, Output, Protection};
 use super::refusal::RefusalReason;
 use super::{Durable, Endpoint};
-use crate::delivery::{Full, Loss, LossReason, Origin, Received};
+use crate::delivery::{Full, Loss, LossReason, Origin};
 use crate::envelope::{Content, MessageClass, Tracking};
 use crate::ids::{KeyId, PeerId, StreamId};
 use crate::store::{Change, RecordKind};
@@ -20,76 +21,91 @@ pub(super) struct Arrival {
     pub(super) key_id: KeyId,
     pub(super) topic: String,
     pub(super) stream: StreamId,
+    /// The envelope's sequence, or the record's counter.
     pub(super) sequence: u64,
+    pub(super) via: Via,
+}
+
+/// How it came.
+pub(super) enum Via {
+    Envelope,
+    Session {
+        epoch: u16,
+        /// The session's own changes, made durable with the message.
+        changes: Vec<Change>,
+    },
 }
 
 impl Endpoint {
-    /// Moves the replay window, in memory; the change makes it durable.
-    pub(super) fn commit_window(&mut self, from: &Arrival) -> Result<Change, RefusalReason> {
+    /// Moves the replay window, in memory; the changes make it durable. A session's moved when its record was opened.
+    pub(super) fn commit_window(&mut self, from: &mut Arrival) -> Result<Vec<Change>, RefusalReason> {
+        if let Via::Session { changes, .. } = &mut from.via {
+            return Ok(core::mem::take(changes));
+        }
         let window = self.windows.entry((from.key_id, from.stream)).or_default();
         window.commit(from.sequence).map_err(reason_of_replay)?;
-        Ok(Change::Put {
+        Ok(alloc::vec![Change::Put {
             kind: RecordKind::ReplayWindow,
             key: window_key(from.key_id, self.own.certificate.key_id(), from.stream),
             value: window.to_bytes(),
-        })
+        }])
     }
 
-    /// Notes that a message was heard. Without room for its number the window does not move either: the sender, told of
-    /// the gaps by the receipt, sends what is missing and then this one again.
-    fn hear(&mut self, from: &Arrival, origin: Origin) -> Result<(Received, Vec<Change>), RefusalReason> {
-        let window = self.windows.get(&(from.key_id, from.stream)).copied().unwrap_or_default();
-        window.check(from.sequence).map_err(reason_of_replay)?;
-        let heard = self.inbox.hear(&from.peer, from.stream, origin);
-        let received = match heard {
-            Ok(received) => received,
-            Err(Full) => {
-                self.inbox.receipt_asked(&from.peer, self.clock.monotonic());
-                return Err(RefusalReason::TooManyGaps);
-            }
-        };
-        let mut changes = alloc::vec![self.commit_window(from)?];
-        changes.extend(self.inbox.heard_change(&from.peer, from.stream));
-        Ok((received, changes))
-    }
-
-    pub(super) fn deliver_report(
+    /// Notes what was heard. Without room for its numbers the window does not move either: the sender, told of the gaps by
+    /// the receipt, sends what is missing and then this again.
+    fn hear<T>(
         &mut self,
-        from: Arrival,
-        origin: Origin,
-        loss: Loss,
-    ) -> Result<Durable, RefusalReason> {
-        let (received, changes) = self.hear(&from, origin)?;
+        from: &mut Arrival,
+        note: impl FnOnce(&Arrival, &mut Heard) -> Result<(T, Vec<Change>), Full>,
+    ) -> Result<(T, Vec<Change>), RefusalReason> {
+        if let Via::Envelope = from.via {
+            let window = self.windows.get(&(from.key_id, from.stream)).copied().unwrap_or_default();
+            window.check(from.sequence).map_err(reason_of_replay)?;
+        }
+        let Ok((found, mut changes)) = note(from, &mut self.inbox.heard) else {
+            self.inbox.receipt_asked(&from.peer, self.clock.monotonic());
+            return Err(RefusalReason::TooManyGaps);
+        };
+        changes.extend(self.commit_window(from)?);
+        Ok((found, changes))
+    }
+
+    /// The sender gave messages up. Those that arrived did; the others never will.
+    pub(super) fn deliver_report(&mut self, mut from: Arrival, loss: Loss) -> Result<Durable, RefusalReason> {
+        let report = |from: &Arrival, heard: &mut Heard| heard.report(&from.peer, from.stream, &loss);
+        let (lost, changes) = self.hear(&mut from, report)?;
         let after = self.barrier.persist(changes, Vec::new());
-        if received == Received::New {
-            self.tell_incoming_loss(after, &from, loss);
+        if lost > 0 {
+            self.tell_incoming_loss(after, &from, lost, loss.reason);
         }
         self.receipt_due(&from.peer);
         Ok(after)
     }
 
-    fn tell_incoming_loss(&mut self, after: Durable, from: &Arrival, loss: Loss) {
+    fn tell_incoming_loss(&mut self, after: Durable, from: &Arrival, count: u64, reason: LossReason) {
         let (peer, stream) = (from.peer.clone(), from.stream);
-        let event = Event::Lost { peer, stream, count: loss.count, reason: loss.reason, outgoing: false };
+        let event = Event::Lost { peer, stream, count, reason, outgoing: false, certain: true };
         self.barrier.emit(after, Output::Event(event));
     }
 
     pub(super) fn deliver_message(
         &mut self,
-        from: Arrival,
+        mut from: Arrival,
         content: Content,
         tracking: Tracking,
     ) -> Result<Durable, RefusalReason> {
-        let (origin, received, mut changes) = match tracking {
+        let (origin, new, mut changes) = match tracking {
             Tracking::Durable(origin) => {
-                let (received, changes) = self.hear(&from, origin)?;
-                (Some(origin), received, changes)
+                let Origin { boot, msg_seq } = origin;
+                let note =
+                    |from: &Arrival, heard: &mut Heard| heard.message(&from.peer, from.stream, boot, msg_seq);
+                let (new, changes) = self.hear(&mut from, note)?;
+                (Some(origin), new, changes)
             }
-            Tracking::Volatile(_) | Tracking::None => {
-                (None, Received::New, alloc::vec![self.commit_window(&from)?])
-            }
+            Tracking::Volatile(_) | Tracking::None => (None, true, self.commit_window(&mut from)?),
         };
-        let refusal = if content.class == MessageClass::Command {
+        let in_envelope = matches!(from.via, Via::Envelope);
+        let refusal = if content.class == MessageClass::Command && in_envelope {
             Some(RefusalReason::CommandOutsideSession)
         } else if content.expires.is_some_and(|expires| expires <= self.clock.effective()) {
             Some(RefusalReason::MessageExpired)
@@ -100,7 +116,11 @@ impl Endpoint {
             Tracking::Volatile(origin) => self.inbox.volatile_gap(&from.peer, from.stream, origin),
             _ => 0,
         };
-        let Arrival { peer, topic, stream, sequence, .. } = &from;
+        let Arrival { peer, topic, stream, sequence, via, .. } = &from;
+        let protection = match via {
+            Via::Envelope => Protection::Envelope,
+            Via::Session { epoch, .. } => Protection::Session { epoch: *epoch },
+        };
         let mut message = Message {
             peer: peer.clone(),
             topic: topic.clone(),
@@ -109,20 +129,29 @@ impl Endpoint {
             origin,
             id: None,
             redelivered: false,
+            protection,
             content,
         };
-        let deliver = received == Received::New && refusal.is_none();
+        let deliver = new && refusal.is_none();
         if deliver && !matches!(tracking, Tracking::Volatile(_)) {
             changes.push(self.inbox.add(&mut message));
         }
-        let after = self.barrier.persist(changes, Vec::new());
+        // A volatile message of a block that is noted already changes nothing.
+        let after = if changes.is_empty() {
+            self.barrier.latest()
+        } else {
+            self.barrier.persist(changes, Vec::new())
+        };
         if gap > 0 {
-            self.tell_incoming_loss(after, &from, Loss { count: gap, reason: LossReason::Volatile });
+            self.tell_incoming_loss(after, &from, gap, LossReason::Volatile);
         }
         if deliver {
             self.barrier.emit(after, Output::Event(Event::Message(message)));
-        } else if let Some(reason) = refusal.filter(|_| received == Received::New) {
+        } else if let Some(reason) = refusal.filter(|_| new) {
             self.refuse(reason, Some(&from.peer));
+        } else if !new && !in_envelope {
+            // A copy that a window would have refused, had it been in an envelope.
+            self.refuse(RefusalReason::Replayed, Some(&from.peer));
         }
         if origin.is_some() {
             self.receipt_due(&from.peer);

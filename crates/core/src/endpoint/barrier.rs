@@ -1,6 +1,6 @@
 //! Persist before transmit: outputs wait here for the records they depend on.
 
-use alloc::collections::VecDeque;
+use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
 
 use super::output::Output;
@@ -15,6 +15,16 @@ pub(super) struct Durable(u64);
 impl Durable {
     /// Depends on nothing.
     pub(super) const NOW: Self = Self(0);
+
+    /// A position noted before.
+    pub(super) fn at(position: u64) -> Self {
+        Self(position)
+    }
+
+    /// Its number, to be noted.
+    pub(super) fn position(self) -> u64 {
+        self.0
+    }
 }
 
 #[derive(Default)]
@@ -23,6 +33,8 @@ pub(super) struct Barrier {
     durable: u64,
     ready: VecDeque<Output>,
     waiting: VecDeque<(Durable, Output)>,
+    /// How many wait for each position.
+    positions: BTreeMap<Durable, usize>,
 }
 
 impl Barrier {
@@ -38,6 +50,7 @@ impl Barrier {
         if after.0 <= self.durable {
             self.ready.push_back(output);
         } else {
+            *self.positions.entry(after).or_default() += 1;
             self.waiting.push_back((after, output));
         }
     }
@@ -48,9 +61,27 @@ impl Barrier {
             return;
         }
         self.durable = self.durable.max(seq);
-        let waiting = core::mem::take(&mut self.waiting);
-        for (after, output) in waiting {
-            self.emit(after, output);
+        // Nearly always those that are ready are in front, and all others stay.
+        while self.waiting.front().is_some_and(|(after, _)| after.0 <= self.durable)
+            && let Some((after, output)) = self.waiting.pop_front()
+        {
+            self.no_longer_waits(after);
+            self.ready.push_back(output);
+        }
+        if self.positions.keys().next().is_some_and(|first| first.0 <= self.durable) {
+            for (after, output) in core::mem::take(&mut self.waiting) {
+                self.no_longer_waits(after);
+                self.emit(after, output);
+            }
+        }
+    }
+
+    fn no_longer_waits(&mut self, after: Durable) {
+        if let Some(count) = self.positions.get_mut(&after) {
+            *count -= 1;
+            if *count == 0 {
+                self.positions.remove(&after);
+            }
         }
     }
 
@@ -67,6 +98,10 @@ impl Barrier {
         };
         self.ready.retain(stays);
         self.waiting.retain(|(_, output)| stays(output));
+        self.positions.clear();
+        for (after, _) in &self.waiting {
+            *self.positions.entry(*after).or_default() += 1;
+        }
     }
 
     pub(super) fn next(&mut self) -> Option<Output> {

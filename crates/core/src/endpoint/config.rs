@@ -15,6 +15,8 @@ use crate::identity::trust::AnchorsError;
 use crate::ids::PeerId;
 use crate::limits::Limits;
 
+use super::sessions::SessionPolicy;
+
 /// Whom an endpoint trusts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum TrustMode {
@@ -53,6 +55,8 @@ pub struct EndpointConfig {
     pub parsed_peers: usize,
     /// What outbox and inbox hold.
     pub delivery: DeliveryLimits,
+    /// How sessions live.
+    pub sessions: SessionPolicy,
 }
 
 /// What happens to a message that finds the outbox full.
@@ -74,10 +78,13 @@ pub struct DeliveryLimits {
     /// Payloads that the outbox holds, plus 256 bytes and the topic for each, in bytes. They are in memory and on disk.
     /// One [`DeliveryLimits::RESERVE`]th is for messages of high priority alone.
     pub outbox_bytes: usize,
+    /// Of what the messages to all others leave of `outbox_bytes`, the part that those to one peer may take, in percent, 1
+    /// to 100. So however many peers are silent, there is room for one more, if ever less.
+    pub peer_share: u8,
     /// How long a message may wait to be transmitted for the first time. Counted in monotonic time while running;
     /// across a stop by the durable time floor, which one start raises by at most [`super::MAX_STEP`].
     pub outbox_age: Duration,
-    /// What happens when `outbox_bytes` are used up.
+    /// What happens when `outbox_bytes` are used up, or a peer's share of them is.
     pub when_full: FullPolicy,
     /// How fast messages that waited for the link leave once it is up; fresh ones go in between.
     pub drain: Rate,
@@ -97,6 +104,7 @@ impl Default for DeliveryLimits {
         const DAY: u64 = 24 * 60 * 60;
         Self {
             outbox_bytes: 64 * 1024 * 1024,
+            peer_share: 75,
             outbox_age: Duration::from_secs(60 * DAY),
             when_full: FullPolicy::Refuse,
             drain: Rate { burst: 1_000, per_second: 2_000 },
@@ -143,6 +151,7 @@ impl EndpointConfig {
             prekeys: PrekeyPolicy::default(),
             trust: TrustMode::Strict,
             delivery: DeliveryLimits::default(),
+            sessions: SessionPolicy::default(),
             parsed_peers: super::MAX_PARSED_PEERS,
         }
     }

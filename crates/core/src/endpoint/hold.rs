@@ -40,6 +40,8 @@ pub(super) enum Why {
     Certificate(PeerId),
     /// The sender's certificate is being loaded from the store.
     Loading(PeerId),
+    /// The key of its topic group, or the seal that opens the window for it, has not arrived.
+    Group,
 }
 
 impl Held {
@@ -48,6 +50,7 @@ impl Held {
             Why::Budget | Why::Loading(_) => RefusalReason::OverBudget,
             Why::Room => RefusalReason::InboxFull,
             Why::Certificate(_) => RefusalReason::UnknownPeer,
+            Why::Group => RefusalReason::UnknownGroup,
         }
     }
 }
@@ -61,12 +64,25 @@ pub(super) struct Hold {
 impl Hold {
     /// Holds back, or gives the delivery back when a bound is reached.
     pub(super) fn push(&mut self, held: Held) -> Result<(), Held> {
+        if held.why == Why::Group && !self.has_room_for_group(held.payload.len()) {
+            return Err(held);
+        }
         if self.queue.len() >= MAX_HELD || self.bytes + held.payload.len() > MAX_HELD_BYTES {
             return Err(held);
         }
         self.bytes += held.payload.len();
         self.queue.push_back(held);
         Ok(())
+    }
+
+    /// Whoever knows a topic can make up groups: they get a quarter.
+    fn has_room_for_group(&self, len: usize) -> bool {
+        let (mut count, mut bytes) = (0, len);
+        for held in self.queue.iter().filter(|held| held.why == Why::Group) {
+            count += 1;
+            bytes += held.payload.len();
+        }
+        count < MAX_HELD / 4 && bytes <= MAX_HELD_BYTES / 4
     }
 
     /// Everything held, to be tried again in order.
@@ -77,7 +93,15 @@ impl Hold {
 
     /// What waits for the certificate of `peer` to be loaded, in order.
     pub(super) fn take_loading(&mut self, peer: &PeerId) -> VecDeque<Held> {
-        let waits = |held: &Held| matches!(&held.why, Why::Loading(of) if of == peer);
+        self.take_where(|held| matches!(&held.why, Why::Loading(of) if of == peer))
+    }
+
+    /// What waits for a group, in order.
+    pub(super) fn take_group(&mut self) -> VecDeque<Held> {
+        self.take_where(|held| held.why == Why::Group)
+    }
+
+    fn take_where(&mut self, waits: impl FnMut(&Held) -> bool) -> VecDeque<Held> {
         let (ready, rest): (VecDeque<_>, VecDeque<_>) = self.take().into_iter().partition(waits);
         self.bytes = rest.iter().map(|held| held.payload.len()).sum();
         self.queue = rest;
@@ -95,7 +119,7 @@ impl Hold {
             match held.why {
                 Why::Budget => return true,
                 Why::Loading(_) => loading = (loading.0 + 1, loading.1 + held.payload.len()),
-                Why::Certificate(_) | Why::Room => {}
+                Why::Certificate(_) | Why::Room | Why::Group => {}
             }
         }
         loading.0 >= MAX_HELD / 2 || loading.1 >= MAX_HELD_BYTES / 2
@@ -111,7 +135,7 @@ impl Hold {
             Why::Room => None,
             // The store's answer is what it waits for.
             Why::Loading(_) => None,
-            Why::Certificate(_) => Some(held.since.plus(MAX_HELD_FOR)),
+            Why::Certificate(_) | Why::Group => Some(held.since.plus(MAX_HELD_FOR)),
         };
         self.queue.iter().filter_map(due).min()
     }

@@ -5,31 +5,24 @@ use alloc::vec::Vec;
 use core::time::Duration;
 
 use super::config::DeliveryLimits;
+use super::heard::Heard;
 use super::input::InboxId;
-use super::output::Message;
+use super::output::{Message, Protection};
 use crate::budget::{Bucket, Rate};
 use crate::codec::{DecodeError, Reader, Writer};
-use crate::delivery::{
-    Full, MAX_BOOTS_PER_RECEIPT, Origin, Receipt, ReceiptOf, Received, ReceivedSet, StreamReceipt,
-};
+use crate::delivery::Origin;
 use crate::envelope::{Body, Content, Tracking};
-use crate::ids::{BootId, MAX_PEER_ID, PeerId, StreamId};
+use crate::ids::{MAX_PEER_ID, PeerId, StreamId};
 use crate::store::{Change, RecordKind, Row};
 use crate::time::Monotonic;
 use crate::topic::MAX_TOPIC;
 
 /// How many messages of a peer's make a receipt due at once.
 pub const RECEIPT_EVERY: u32 = 16;
+/// The same in a session, where messages come faster and receipts cost less.
+pub const RECEIPT_EVERY_IN_SESSION: u32 = 64;
 /// How long a receipt may wait for more to confirm.
 pub const RECEIPT_AFTER: Duration = Duration::from_secs(1);
-/// The boots of one sender whose messages are told apart, per stream: a sender has fewer than this many of its messages
-/// under way, so those of older boots were all confirmed.
-pub const MAX_BOOTS: usize = 64;
-
-/// The ranges in one receipt, over all streams and boots: it stays far below its topic's size limit. What does not fit
-/// is confirmed once gaps before it are filled.
-const MAX_RECEIPT_RANGES: usize = 1_024;
-
 /// Receipts that unauthenticated repetitions may cause: anyone can replay a packet.
 const UNASKED: Rate = Rate { burst: 64, per_second: 16 };
 
@@ -38,16 +31,12 @@ pub(super) struct Inbox {
     last: u64,
     unconsumed: BTreeMap<InboxId, usize>,
     bytes: usize,
-    heard: BTreeMap<(PeerId, StreamId), Heard>,
+    pub(super) heard: Heard,
     volatile: BTreeMap<(PeerId, StreamId), Origin>,
     due: BTreeMap<PeerId, Due>,
     queue: BTreeSet<(Monotonic, PeerId)>,
     unasked: Bucket,
 }
-
-/// What arrived from one sender on one stream, the boot heard last first.
-#[derive(Default)]
-struct Heard(Vec<(BootId, ReceivedSet)>);
 
 struct Due {
     at: Monotonic,
@@ -73,7 +62,7 @@ impl Inbox {
             last: 0,
             unconsumed: BTreeMap::new(),
             bytes: 0,
-            heard: BTreeMap::new(),
+            heard: Heard::default(),
             volatile: BTreeMap::new(),
             due: BTreeMap::new(),
             queue: BTreeSet::new(),
@@ -100,8 +89,12 @@ impl Inbox {
         let tracking = message.origin.map_or(Tracking::None, Tracking::Durable);
         let body = Body::Message { content: message.content.clone(), tracking };
         let mut writer = Writer::new();
-        writer.array(5).text(message.peer.as_str()).uint(message.stream.value().into());
+        writer.array(6).text(message.peer.as_str()).uint(message.stream.value().into());
         writer.uint(message.sequence).text(&message.topic).bytes(&body.encode());
+        writer.optional_uint(match message.protection {
+            Protection::Envelope => None,
+            Protection::Session { epoch } => Some(epoch.into()),
+        });
         Change::Put { kind: RecordKind::Inbox, key: key_of(id), value: writer.finish() }
     }
 
@@ -109,19 +102,37 @@ impl Inbox {
     pub(super) fn restore(&mut self, row: &Row) -> Result<Message, DecodeError> {
         let number = u64::from_be_bytes(row.key.as_slice().try_into().map_err(|_| DecodeError::Value)?);
         let mut reader = Reader::new(&row.value)?;
-        reader.array_of(5)?;
+        let items = reader.array()?;
         let peer = PeerId::new(&reader.text(MAX_PEER_ID)?).map_err(|_| DecodeError::Value)?;
         let stream = StreamId::new(reader.uint8()?).ok_or(DecodeError::Value)?;
         let sequence = reader.uint()?;
         let topic = reader.text(MAX_TOPIC)?;
         let (content, origin) = content_of(Body::decode(reader.bytes()?)?)?;
+        // Rows of before there were sessions end here.
+        let epoch = if items == 6 { reader.optional_uint()? } else { None };
+        let protection = match epoch {
+            None => Protection::Envelope,
+            Some(epoch) => {
+                Protection::Session { epoch: u16::try_from(epoch).map_err(|_| DecodeError::Value)? }
+            }
+        };
         reader.finish()?;
         let id = InboxId(number);
         self.last = self.last.max(number);
         let size = super::outbox::size_of(&topic, &content);
         self.unconsumed.insert(id, size);
         self.bytes += size;
-        Ok(Message { peer, topic, stream, sequence, origin, id: Some(id), redelivered: true, content })
+        Ok(Message {
+            peer,
+            topic,
+            stream,
+            sequence,
+            origin,
+            id: Some(id),
+            redelivered: true,
+            protection,
+            content,
+        })
     }
 
     /// Removes a message's row, if it was not consumed before.
@@ -129,40 +140,6 @@ impl Inbox {
         let size = self.unconsumed.remove(&id)?;
         self.bytes -= size;
         Some(Change::Delete { kind: RecordKind::Inbox, key: key_of(id) })
-    }
-
-    /// Whether a message is new; if so, it now counts as heard.
-    pub(super) fn hear(&mut self, peer: &PeerId, stream: StreamId, origin: Origin) -> Result<Received, Full> {
-        let heard = self.heard.entry((peer.clone(), stream)).or_default();
-        heard.hear(origin)
-    }
-
-    /// What makes it durable.
-    pub(super) fn heard_change(&self, peer: &PeerId, stream: StreamId) -> Option<Change> {
-        let heard = self.heard.get(&(peer.clone(), stream))?;
-        let mut writer = Writer::new();
-        writer.array(heard.0.len());
-        for (boot, set) in &heard.0 {
-            writer.array(3).bytes(boot.as_bytes());
-            set.encode(&mut writer);
-        }
-        let key = [&[stream.value()], peer.as_str().as_bytes()].concat();
-        Some(Change::Put { kind: RecordKind::Received, key, value: writer.finish() })
-    }
-
-    pub(super) fn restore_heard(&mut self, row: &Row) -> Result<(), DecodeError> {
-        let (stream, peer) = row.key.split_first().ok_or(DecodeError::Value)?;
-        let stream = StreamId::new(*stream).ok_or(DecodeError::Value)?;
-        let peer = PeerId::from_bytes(peer).map_err(|_| DecodeError::Value)?;
-        let mut reader = Reader::new(&row.value)?;
-        let mut heard = Heard::default();
-        for _ in 0..reader.array_up_to(MAX_BOOTS as u64)? {
-            reader.array_of(3)?;
-            heard.0.push((BootId(reader.bytes_of()?), ReceivedSet::decode(&mut reader)?));
-        }
-        reader.finish()?;
-        self.heard.insert((peer, stream), heard);
-        Ok(())
     }
 
     /// How many volatile messages are missing before this one; 0 for the first that this start hears, and for late ones.
@@ -179,37 +156,15 @@ impl Inbox {
         origin.msg_seq - last.msg_seq - 1
     }
 
-    /// Everything that a receipt to `peer` says; `last_sequence` per stream from its replay windows.
-    pub(super) fn receipt(&self, peer: &PeerId, last_sequence: impl Fn(StreamId) -> u64) -> Receipt {
-        let from = (peer.clone(), StreamId::default());
-        let mut room = MAX_RECEIPT_RANGES;
-        let of_peer = self.heard.range(from..).take_while(|((other, _), _)| other == peer);
-        let mut stream = |((_, stream), heard): (&(PeerId, StreamId), &Heard)| StreamReceipt {
-            stream: *stream,
-            last_sequence: last_sequence(*stream),
-            boots: heard
-                .0
-                .iter()
-                .take(MAX_BOOTS_PER_RECEIPT)
-                .map(|(boot, received)| {
-                    let received = received.first(room);
-                    room -= received.ranges().len();
-                    ReceiptOf { boot: *boot, received }
-                })
-                .collect(),
-        };
-        Receipt { streams: of_peer.map(&mut stream).collect() }
-    }
-
     /// A message of `peer`'s is to be confirmed.
-    pub(super) fn receipt_due(&mut self, peer: &PeerId, now: Monotonic) {
+    pub(super) fn receipt_due(&mut self, peer: &PeerId, now: Monotonic, every: u32) {
         let latest = now.plus(RECEIPT_AFTER);
         let due = self.due.entry(peer.clone()).or_insert_with(|| {
             self.queue.insert((latest, peer.clone()));
             Due { at: latest, messages: 0, sealing: false }
         });
         due.messages += 1;
-        if due.messages >= RECEIPT_EVERY && !due.sealing && due.at > now {
+        if due.messages >= every && !due.sealing && due.at > now {
             self.queue.remove(&(due.at, peer.clone()));
             due.at = now;
             self.queue.insert((now, peer.clone()));
@@ -219,7 +174,7 @@ impl Inbox {
     /// A packet that repeats one of `peer`'s came, perhaps because a receipt was lost, perhaps from anyone.
     pub(super) fn receipt_asked(&mut self, peer: &PeerId, now: Monotonic) {
         if !self.due.contains_key(peer) && self.unasked.take(now) {
-            self.receipt_due(peer, now);
+            self.receipt_due(peer, now, RECEIPT_EVERY);
         }
     }
 
@@ -263,20 +218,6 @@ impl Inbox {
 
     pub(super) fn deadline(&self) -> Option<Monotonic> {
         self.queue.first().map(|(at, _)| *at)
-    }
-}
-
-impl Heard {
-    fn hear(&mut self, origin: Origin) -> Result<Received, Full> {
-        let known = self.0.iter().position(|(boot, _)| *boot == origin.boot);
-        let (boot, mut set) = match known {
-            Some(at) => self.0.remove(at),
-            None => (origin.boot, ReceivedSet::default()),
-        };
-        let result = set.insert(origin.msg_seq);
-        self.0.insert(0, (boot, set));
-        self.0.truncate(MAX_BOOTS);
-        result
     }
 }
 

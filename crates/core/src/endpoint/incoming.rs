@@ -4,20 +4,23 @@ use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use super::arrival::Arrival;
+use super::arrival::{Arrival, Via};
 use super::hold::{Held, Why};
 use super::input::{DeliveryId, OperationId};
 use super::output::Output;
 use super::peers::{Owed, Trusted};
 use super::pending::{Opening, Pending};
 use super::refusal::RefusalReason;
+use super::sessions::Judged;
 use super::{Durable, Endpoint};
 use crate::crypto::secret::Secret;
 use crate::envelope::{Body, OpenFailure, Packet, PacketError, PendingOpen};
+use crate::group;
 use crate::identity::grants::Action;
 use crate::ids::{KeyId, PeerId, StreamId};
 use crate::provider::{PrekeyId, ProviderFailure, ProviderRequest, ProviderResponse};
 use crate::replay::Replay;
+use crate::session::TYPE_RECORD;
 use crate::time::Monotonic;
 
 pub(super) fn window_key(sender: KeyId, own: KeyId, stream: StreamId) -> Vec<u8> {
@@ -41,7 +44,19 @@ impl Endpoint {
     }
 
     /// Opens a packet, lets it wait, or refuses it.
-    fn consider(&mut self, since: Monotonic, delivery: Option<DeliveryId>, topic: String, payload: Vec<u8>) {
+    pub(super) fn consider(
+        &mut self,
+        since: Monotonic,
+        delivery: Option<DeliveryId>,
+        topic: String,
+        payload: Vec<u8>,
+    ) {
+        if payload.first() == Some(&TYPE_RECORD) {
+            return self.consider_record(since, delivery, topic, payload);
+        }
+        if let Some(&(group::TYPE_RECORD | group::TYPE_SEAL)) = payload.first() {
+            return self.consider_group(since, delivery, topic, payload);
+        }
         match self.admit(delivery, &topic, &payload) {
             Ok(Admission::Open(opening)) => self.open(*opening),
             Ok(Admission::Wait(why)) => {
@@ -55,6 +70,38 @@ impl Endpoint {
                 }
             }
             Ok(Admission::Copy(of, peer)) => self.copied(delivery, of, &peer),
+            Err((reason, peer)) => self.refuse_admission(delivery, reason, peer.as_ref()),
+        }
+    }
+
+    /// The same for a record of a session.
+    fn consider_record(
+        &mut self,
+        since: Monotonic,
+        delivery: Option<DeliveryId>,
+        topic: String,
+        payload: Vec<u8>,
+    ) {
+        let control = self.topics.is_control(&topic);
+        match self.judge_record(&topic, control, &payload) {
+            Ok(Judged::Open(genuine)) => {
+                let peer = genuine.peer.clone();
+                match self.take_record(genuine, topic, control) {
+                    Ok(after) => {
+                        if let Some(delivery) = delivery {
+                            self.barrier.emit(after, Output::Acknowledge(delivery));
+                        }
+                        self.turn_ratchet(&peer);
+                    }
+                    Err(reason) => self.refuse_admission(delivery, reason, Some(&peer)),
+                }
+            }
+            Ok(Judged::Wait(why)) => {
+                if let Err(held) = self.hold.push(Held { since, why, delivery, topic, payload }) {
+                    self.refuse_delivery(held.delivery, held.reason(), None);
+                }
+            }
+            Ok(Judged::Foreign) => self.acknowledge(delivery),
             Err((reason, peer)) => self.refuse_admission(delivery, reason, peer.as_ref()),
         }
     }
@@ -218,7 +265,7 @@ impl Endpoint {
             )?;
         let in_place = match opened.body {
             Body::Message { .. } => !control,
-            Body::Lost { .. } => control && stream != StreamId::CONTROL,
+            Body::Lost(_) => control && stream != StreamId::CONTROL,
             Body::Receipt(_) => control && stream == StreamId::CONTROL,
         };
         if !in_place {
@@ -226,15 +273,15 @@ impl Endpoint {
         }
 
         self.genuine(&peer);
-        let from = Arrival { peer, key_id, topic, stream, sequence };
+        let mut from = Arrival { peer, key_id, topic, stream, sequence, via: Via::Envelope };
         let after = match opened.body {
             Body::Receipt(receipt) => {
                 // Receipts are true for ever: their window needs no disk.
-                self.commit_window(&from)?;
+                self.commit_window(&mut from)?;
                 self.receipted(&from.peer, key_id, &receipt);
                 Durable::NOW
             }
-            Body::Lost { origin, loss } => self.deliver_report(from, origin, loss)?,
+            Body::Lost(loss) => self.deliver_report(from, loss)?,
             Body::Message { content, tracking } => self.deliver_message(from, content, tracking)?,
         };
         // Only now: what is genuine and is not taken could be sent again and again.
@@ -263,12 +310,23 @@ impl Endpoint {
                 }
                 self.refuse(RefusalReason::BadCiphertext, Some(&opening.peer));
             }
+            (Pending::SignM1(peer, initiate), result) => {
+                self.m1_signed(&peer, *initiate, signature_of(&result));
+            }
+            (Pending::OpenM1(opening), Ok(ProviderResponse::SharedSecret(shared))) => {
+                self.m1_decapsulated(*opening, Some(&shared));
+            }
+            (Pending::OpenM1(opening), _) => self.m1_decapsulated(*opening, None),
+            (Pending::SignM2(answering), result) => self.m2_signed(answering, signature_of(&result)),
             (Pending::Seal(sealing), Ok(ProviderResponse::Signature(signature))) => {
                 self.sealed(sealing, &signature);
             }
             (Pending::Seal(sealing), _) => self.seal_failed(sealing),
             (Pending::SealVolatile(sealing), result) => {
                 self.volatile_sealed(sealing, signature_of(&result));
+            }
+            (Pending::SignGroupSeal(filter), result) => {
+                self.group_seal_signed(&filter, signature_of(&result));
             }
             (Pending::SealReceipt(sealing), result) => self.receipt_sealed(sealing, signature_of(&result)),
             (own, result) => self.provided_own(own, result),
@@ -286,8 +344,8 @@ impl Endpoint {
     pub(super) fn retry_held(&mut self) {
         let now = self.clock.monotonic();
         for held in self.hold.take() {
-            let expired =
-                matches!(held.why, Why::Certificate(_)) && now.since(held.since) >= super::MAX_HELD_FOR;
+            let expired = matches!(held.why, Why::Certificate(_) | Why::Group)
+                && now.since(held.since) >= super::MAX_HELD_FOR;
             if expired {
                 self.refuse_delivery(held.delivery, held.reason(), None);
                 continue;

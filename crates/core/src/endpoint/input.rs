@@ -7,7 +7,7 @@ use crate::envelope::Content;
 use crate::ids::{PeerId, StreamId};
 use crate::provider::{ProviderFailure, ProviderResponse};
 use crate::store::Row;
-use crate::topic::Topic;
+use crate::topic::{Topic, TopicFilter};
 
 /// Names one delivery of the broker's, to be acknowledged once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -78,6 +78,44 @@ pub enum Command {
     AddPeer(PeerId),
     /// Seal and publish a message.
     Publish(Publish),
+    /// Have a topic group for a filter, one row and one key for all its members; answered by
+    /// [`Event::GroupChanged`](super::Event::GroupChanged). One that is there already stays as it is.
+    CreateGroup {
+        /// Echoed in the outcome.
+        ticket: Ticket,
+        /// Which topics it is for; our certificate's publish grants must cover it.
+        filter: TopicFilter,
+    },
+    /// Make a peer a member of a group: it is handed the key in its session, from the next block on. Durable; the membership
+    /// rests while the peer's certificate does not allow it. Answered as [`Command::CreateGroup`].
+    AddSubscriber {
+        /// Echoed in the outcome.
+        ticket: Ticket,
+        /// The group's filter.
+        filter: TopicFilter,
+        /// Who; its certificate's subscribe grants must cover the filter.
+        peer: PeerId,
+    },
+    /// End a membership: what is sealed from now on the peer cannot read. Answered as [`Command::CreateGroup`].
+    RemoveSubscriber {
+        /// Echoed in the outcome.
+        ticket: Ticket,
+        /// The group's filter.
+        filter: TopicFilter,
+        /// Who.
+        peer: PeerId,
+    },
+    /// Seal telemetry once for all members of the group whose filter matches the topic. It is sent at QoS 1 and not kept:
+    /// no receipt tells who has it, and without a link it fails. Answered by
+    /// [`Event::Accepted`](super::Event::Accepted).
+    PublishTopic {
+        /// Echoed in the outcome.
+        ticket: Ticket,
+        /// Where to publish.
+        topic: Topic,
+        /// What.
+        payload: Vec<u8>,
+    },
     /// The application is done with messages.
     Consume(Consume),
     /// Write down what is pending; answered by [`Event::Closed`](super::Event::Closed).

@@ -260,6 +260,7 @@ impl Endpoint {
             self.publish(publish);
         }
         self.retry_loaded(id);
+        self.group_peer_changed(id);
         if let Some(peer) = self.peers.get_mut(id).filter(|peer| peer.trusted.is_some())
             && core::mem::take(&mut peer.missed_prekeys)
         {

@@ -14,6 +14,8 @@ mod barrier;
 mod clock;
 mod config;
 mod counters;
+mod groups;
+mod heard;
 mod hold;
 mod inbox;
 mod incoming;
@@ -30,6 +32,7 @@ mod record;
 mod refusal;
 mod resending;
 mod revocations;
+mod sessions;
 mod start;
 mod topics;
 mod upgrade;
@@ -37,20 +40,25 @@ mod upgrade;
 pub use clock::MAX_STEP;
 pub use config::{DeliveryLimits, EndpointConfig, FullPolicy, PrekeyPolicy, StartError, TrustMode};
 pub use counters::RESERVATION;
+pub use groups::MAX_OWN_GROUPS;
+pub use heard::MAX_BOOTS;
 pub use hold::{MAX_HELD, MAX_HELD_BYTES, MAX_HELD_FOR};
-pub use inbox::{InboxStatus, MAX_BOOTS, RECEIPT_AFTER, RECEIPT_EVERY};
+pub use inbox::{InboxStatus, RECEIPT_AFTER, RECEIPT_EVERY, RECEIPT_EVERY_IN_SESSION};
 pub use input::{
     Command, Consume, DeliveryId, Durability, Effect, EffectTooLarge, InboxId, Input, MAX_APPLICATION_KEY,
     MAX_APPLICATION_VALUE, OperationId, OutboxId, Priority, Publish, Ticket,
 };
 pub use loading::{MAX_PARSED_PEERS, MAX_WAITING_PUBLISHES};
 pub use outbox::OutboxStatus;
-pub use output::{Event, Message, Output, PeerLoss, Purpose, SendFailure, Transmit};
+pub use output::{
+    Event, Message, Output, PeerLoss, Protection, Purpose, SendFailure, Transmit, UnknownProtection,
+};
 pub use peers::MAX_PEERS;
 pub use record::{BundleRecord, PeerRecord};
 pub use refusal::{AUDIT_INTERVAL, MAX_NAMED_REFUSALS, RefusalReason};
+pub use sessions::{HALF_OPEN_FOR, HANDSHAKE_PATIENCE, SessionPolicy};
 pub use topics::ControlTopics;
-pub use upgrade::upgrade_from_format_1;
+pub use upgrade::{UpgradeFromFormat2, upgrade_from_format_1};
 
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
@@ -70,6 +78,7 @@ use crate::time::{Monotonic, Now, UnixTime};
 use barrier::{Barrier, Durable};
 use clock::Clock;
 use counters::SendCounters;
+use groups::Groups;
 use hold::Hold;
 use inbox::Inbox;
 use loading::{Loads, Recency};
@@ -78,6 +87,7 @@ use own_keys::OwnPrekeys;
 use peers::Peer;
 use pending::PendingOperations;
 use refusal::RefusalLog;
+use sessions::Sessions;
 use topics::Place;
 
 /// The state machine. See the module documentation for how to drive it.
@@ -99,6 +109,8 @@ pub struct Endpoint {
     opening: BTreeMap<(KeyId, StreamId, u64), Vec<DeliveryId>>,
     budgets: Budgets,
     hold: Hold,
+    sessions: Sessions,
+    groups: Groups,
     outbox: Outbox,
     inbox: Inbox,
     /// The application's own rows.
@@ -155,6 +167,8 @@ pub struct Status {
     pub revoked: usize,
     /// Whether revocations are known to be missing.
     pub revocations_behind: bool,
+    /// Peers with a session in use.
+    pub sessions: usize,
     /// Refusals since the start, by reason.
     pub refused: Vec<(RefusalReason, u64)>,
     /// The pinned anchors' version.
@@ -229,6 +243,7 @@ impl Endpoint {
             revocation_seq: self.revocations.head().seq,
             revoked: self.revocations.revoked().len(),
             revocations_behind: self.revocations.is_behind(),
+            sessions: self.sessions.established(),
             refused: self.refusals.totals().iter().map(|(reason, count)| (*reason, *count)).collect(),
             anchors_version: self.anchors.anchors().version,
             held: self.hold.len(),
@@ -264,11 +279,17 @@ impl Endpoint {
             Place::Control(id) if id == self.config.peer_id.as_str() => {
                 self.receive_message(delivery, topic, payload);
             }
+            Place::SessionInit(id) if id == self.config.peer_id.as_str() => {
+                self.receive_m1(delivery, &payload);
+            }
+            Place::SessionResp(id) if id == self.config.peer_id.as_str() => {
+                self.receive_answer(delivery, &payload);
+            }
             Place::Anchors => self.receive_anchors(delivery, &payload),
             Place::Revocation => self.receive_revocation(delivery, payload),
             Place::Checkpoint => self.receive_checkpoint(delivery, payload),
             Place::CheckpointChunk(index) => self.receive_chunk(delivery, index, &payload),
-            Place::Control(_) | Place::Unknown => {
+            Place::SessionInit(_) | Place::SessionResp(_) | Place::Control(_) | Place::Unknown => {
                 self.refuse_delivery(delivery, RefusalReason::InvalidTopic, None)
             }
         }
@@ -313,6 +334,8 @@ impl Endpoint {
             self.topics.checkpoint(),
             self.topics.checkpoint_chunks(),
             self.topics.control(&self.config.peer_id),
+            self.topics.session_init(&self.config.peer_id),
+            self.topics.session_resp(&self.config.peer_id),
         ];
         let until = self.clock.monotonic().plus(MAX_HELD_FOR);
         for (peer, known) in &mut self.peers {
@@ -329,6 +352,12 @@ impl Endpoint {
         match command {
             Command::AddPeer(peer) => self.add_peer(peer),
             Command::Publish(publish) => self.publish(publish),
+            Command::CreateGroup { ticket, filter } => self.create_group(ticket, filter),
+            Command::AddSubscriber { ticket, filter, peer } => self.add_subscriber(ticket, &filter, peer),
+            Command::RemoveSubscriber { ticket, filter, peer } => {
+                self.remove_subscriber(ticket, &filter, &peer);
+            }
+            Command::PublishTopic { ticket, topic, payload } => self.publish_topic(ticket, &topic, &payload),
             Command::Consume(consume) => self.consume(consume),
             Command::Shutdown => self.shutdown(),
         }
@@ -374,6 +403,8 @@ impl Endpoint {
         if self.missed_retry.is_some_and(|at| at <= now) {
             self.refetch_missed();
         }
+        self.sessions_timeout();
+        self.groups_timeout();
         self.send_receipts();
         self.outbox_timeout();
     }
@@ -401,6 +432,8 @@ impl Endpoint {
             self.missed_retry,
             self.inbox.deadline(),
             self.outbox.deadline(),
+            self.sessions.deadline(),
+            self.groups.deadline(),
             self.gap_retry.map(|(at, _)| at),
         ]
         .into_iter()

@@ -9,6 +9,7 @@ use super::input::{Durability, OutboxId, Publish, Ticket};
 use super::outbox::{Entry, Item, Lane, LaneKey, NoRoom, RowId, Sealed, Source, size_of};
 use super::output::{Event, Output, Purpose, SendFailure, Transmit};
 use super::pending::{Addressee, Pending, Sealing, SealingVolatile};
+use super::sessions::Carrier;
 use super::{Durable, Endpoint, counters};
 use crate::delivery::{Loss, LossReason, Origin};
 use crate::envelope::{Body, Content, MessageClass, PendingSeal, Recipient, Tracking};
@@ -33,6 +34,14 @@ pub(super) enum NotNow {
     Wait,
     /// It never can be.
     Never(SendFailure),
+}
+
+/// What a grant must allow for a message of this class.
+pub(super) fn action_of(class: MessageClass) -> Action {
+    match class {
+        MessageClass::Telemetry => Action::Publish,
+        MessageClass::Command => Action::Command,
+    }
 }
 
 impl Endpoint {
@@ -69,7 +78,7 @@ impl Endpoint {
         if self.closed || self.own.revoked {
             return Err(SendFailure::Closed);
         }
-        if content.class == MessageClass::Command {
+        if content.class == MessageClass::Command && !self.config.sessions.enabled {
             return Err(SendFailure::Command);
         }
         if self.topics.is_control(topic) {
@@ -92,7 +101,7 @@ impl Endpoint {
         if !ours.valid_at(now) {
             return Err(SendFailure::Expired);
         }
-        if !ours.allows(Action::Publish, topic, now) {
+        if !ours.allows(action_of(content.class), topic, now) {
             return Err(SendFailure::NoGrant);
         }
         if peer.unloaded && !peer.must_load(now) {
@@ -117,51 +126,47 @@ impl Endpoint {
         self.check(&peer, topic.as_str(), stream, &content)?;
         let lane = LaneKey { peer, stream };
         let size = size_of(topic.as_str(), &content);
-        let (dropped, item) = match self.outbox.make_room(&lane, size, priority) {
-            Ok(dropped) => (dropped, Item::Message(content)),
-            Err(NoRoom::Refuse) => return Err(SendFailure::OutboxFull),
-            Err(NoRoom::DropNewest) => {
-                let loss = Loss { count: 1, reason: LossReason::DroppedNewest };
-                (Vec::new(), Item::Lost(loss))
-            }
+        let (dropped, fits) = match self.outbox.make_room(&lane, size, priority) {
+            Ok(dropped) => (dropped, true),
+            Err(NoRoom::Refuse(reason)) => return Err(reason),
+            Err(NoRoom::DropNewest) => (Vec::new(), false),
         };
         for row in dropped {
             self.give_up(row, LossReason::DroppedOldest);
         }
-        let lost = matches!(item, Item::Lost(_));
+        let origin = self.outbox.next_origin(&lane);
         let entry = Entry {
             lane,
             topic: topic.as_str().into(),
-            item,
+            item: Item::Message(content, origin),
             priority,
             accepted: self.clock.floor(),
             age: (Duration::ZERO, self.clock.monotonic()),
-            origin: None,
+            transmitted: false,
+            carried: None,
+            durable: Durable::NOW,
             sealed: None,
             sealing: None,
             attempts: 0,
-            ticket: Some(ticket).filter(|_| !lost),
+            ticket: Some(ticket).filter(|_| fits),
         };
-        if lost {
-            self.report_new(entry);
-            return Err(SendFailure::Lost(LossReason::DroppedNewest));
+        if !fits {
+            let reason = LossReason::DroppedNewest;
+            let key = entry.lane.clone();
+            let changes = self.outbox.report(entry, Loss::of(origin, reason), !self.online);
+            let after = self.barrier.persist(changes, Vec::new());
+            self.tell_lost(after, &key, 1, reason, true);
+            return Err(SendFailure::Lost(reason));
         }
-        let (_, change) = self.outbox.push(entry, !self.online);
+        let (row, change) = self.outbox.push(entry, !self.online);
         let mut changes = alloc::vec![change];
         changes.extend(self.apply(effects));
         let after = self.barrier.persist(changes, Vec::new());
+        if let Some(entry) = self.outbox.entry_mut(row) {
+            entry.durable = after;
+        }
         self.barrier.emit(after, Output::Event(Event::Accepted { ticket, durable: true }));
         Ok(())
-    }
-
-    /// Adds the report of one more lost message, to one that waits if there is one.
-    fn report_new(&mut self, entry: Entry) {
-        let key = entry.lane.clone();
-        let (row, change) = self.outbox.push(entry, !self.online);
-        let mut changes = alloc::vec![change];
-        changes.extend(self.outbox.give_up(row, LossReason::DroppedNewest));
-        let after = self.barrier.persist(changes, Vec::new());
-        self.tell_lost(after, &key, 1, LossReason::DroppedNewest);
     }
 
     /// Gives a message up and tells both sides: the application now, the receiver in its turn.
@@ -170,20 +175,28 @@ impl Endpoint {
     }
 
     fn give_up_as(&mut self, row: RowId, reason: LossReason, failure: SendFailure) {
+        let boot = self.outbox.boot;
         let Some(entry) = self.outbox.entry_mut(row) else { return };
-        let (key, ticket) = (entry.lane.clone(), entry.ticket.take());
-        let changes = self.outbox.give_up(row, reason);
+        let (key, ticket, certain) = (entry.lane.clone(), entry.ticket.take(), !entry.may_have_left(boot));
+        let Some(changes) = self.outbox.give_up(row, reason) else { return };
         let after = self.barrier.persist(changes, Vec::new());
-        self.tell_lost(after, &key, 1, reason);
+        self.tell_lost(after, &key, 1, reason, certain);
         if let Some(ticket) = ticket {
             let event = Event::SendFailed { ticket, reason: failure };
             self.barrier.emit(after, Output::Event(event));
         }
     }
 
-    pub(super) fn tell_lost(&mut self, after: Durable, key: &LaneKey, count: u64, reason: LossReason) {
+    pub(super) fn tell_lost(
+        &mut self,
+        after: Durable,
+        key: &LaneKey,
+        count: u64,
+        reason: LossReason,
+        certain: bool,
+    ) {
         let LaneKey { peer, stream } = key.clone();
-        let event = Event::Lost { peer, stream, count, reason, outgoing: true };
+        let event = Event::Lost { peer, stream, count, reason, outgoing: true, certain };
         self.barrier.emit(after, Output::Event(event));
     }
 
@@ -218,8 +231,10 @@ impl Endpoint {
             }
             lane.not_before = None;
             let Some((mut row, mut source)) = lane.next() else { return };
-            if source == Source::Backlog && !self.outbox.drain.take(now) {
-                let resume = self.outbox.drain.next_token();
+            let crowded = source == Source::Backlog && self.outbox.too_many_boots(key, row);
+            if crowded || (source == Source::Backlog && !self.outbox.drain.take(now)) {
+                // A receipt wakes what is crowded out.
+                let resume = self.outbox.drain.next_token().filter(|_| !crowded);
                 let Some(lane) = self.outbox.lane_mut(key) else { return };
                 let Some(next) = lane.next_fresh() else {
                     lane.not_before = resume;
@@ -249,36 +264,34 @@ impl Endpoint {
     /// It can never be sealed. Its receiver hears of one lost message; a report that cannot be sealed either is dropped,
     /// as our application was told before.
     fn unsendable(&mut self, row: RowId, reason: SendFailure) {
-        let report = self.outbox.entry(row).is_some_and(|entry| matches!(entry.item, Item::Lost(_)));
-        if !report {
+        if self.outbox.entry(row).is_some_and(Entry::is_message) {
             return self.give_up_as(row, LossReason::Unsendable, reason);
         }
-        if let Some((_, change)) = self.outbox.remove(row) {
-            self.barrier.persist(alloc::vec![change], Vec::new());
+        if let Some((_, changes)) = self.outbox.remove(row) {
+            self.barrier.persist(changes, Vec::new());
         }
     }
 
-    /// Starts sealing an entry under the next sequence.
+    /// Sends an entry in the session, or starts sealing it in an envelope under the next sequence.
     fn seal(&mut self, row: RowId) -> Result<(), NotNow> {
         let entry = self.outbox.entry(row).ok_or(NotNow::Wait)?;
         let key = entry.lane.clone();
         let topic = self.topic_of(entry);
+        let command = entry.class() == MessageClass::Command;
+        match self.carrier(&key.peer) {
+            Carrier::Session => return self.carry(row),
+            Carrier::Soon => return Err(NotNow::Wait),
+            // Commands never go in envelopes.
+            Carrier::Envelope if command => return Err(NotNow::Wait),
+            Carrier::Envelope => {}
+        }
         let to = self.addressee(&key.peer, &topic)?;
         let counter = counters::counter_key(self.own.certificate.key_id(), to.recipient, key.stream);
         let lane = self.outbox.lane_mut(&key).ok_or(NotNow::Wait)?;
         if !lane.has_room_for(to.recipient, self.counters.peek(&counter)) {
             return Err(NotNow::Wait);
         }
-        let origin = match self.outbox.entry(row).and_then(|entry| entry.origin) {
-            Some(origin) => origin,
-            None => {
-                let msg_seq = self.outbox.lane_mut(&key).ok_or(NotNow::Wait)?.next_number();
-                Origin { boot: self.outbox.boot, msg_seq }
-            }
-        };
-        let entry = self.outbox.entry_mut(row).ok_or(NotNow::Wait)?;
-        entry.origin = Some(origin);
-        let body = entry.body(origin);
+        let body = self.outbox.entry(row).ok_or(NotNow::Wait)?.body();
         let (sequence, _, envelope) =
             self.envelope(&key.peer, to, &topic, key.stream, &body).map_err(NotNow::Never)?;
         self.outbox.depart(&key, (to.recipient, sequence), row);
@@ -290,15 +303,27 @@ impl Endpoint {
     }
 
     /// Reports go to the receiver's own topic, whatever it subscribes to.
-    fn topic_of(&self, entry: &Entry) -> String {
+    pub(super) fn topic_of(&self, entry: &Entry) -> String {
         match entry.item {
-            Item::Message(_) => entry.topic.clone(),
-            Item::Lost(_) => self.topics.control(&entry.lane.peer),
+            Item::Message(..) => entry.topic.clone(),
+            Item::Lost { .. } => self.topics.control(&entry.lane.peer),
         }
     }
 
     /// The keys of a peer that something on `topic` may be sealed to now. If they are in the store, they are loaded.
     pub(super) fn addressee(&mut self, peer: &PeerId, topic: &str) -> Result<Addressee, NotNow> {
+        self.permitted(peer, topic, Action::Publish)?;
+        let now = self.clock.effective();
+        let trusted = self.peers.get(peer).and_then(|peer| peer.trusted.as_ref()).ok_or(NotNow::Wait)?;
+        trusted.suite(&self.config.suites).ok_or(NotNow::Never(SendFailure::Suite))?;
+        let (prekey, _) = trusted.kem_key(now).map_err(|_| NotNow::Wait)?;
+        let offered = trusted.prekey.as_ref().map(|prekey| prekey.not_after);
+        let usable_until = offered.filter(|_| prekey != PrekeyId::STATIC);
+        Ok(Addressee { recipient: trusted.certificate.key_id(), prekey, usable_until })
+    }
+
+    /// Whether something on `topic` may be sent to a peer now. If its certificate is in the store, it is loaded.
+    pub(super) fn permitted(&mut self, peer: &PeerId, topic: &str, action: Action) -> Result<(), NotNow> {
         let now = self.clock.effective();
         if self.peers.get(peer).is_some_and(|peer| peer.must_load(now)) {
             self.load_in_turn(peer);
@@ -311,16 +336,9 @@ impl Endpoint {
             return Err(NotNow::Wait);
         }
         let control = self.topics.is_control(topic);
-        let granted = control
-            || (ours.allows(Action::Publish, topic, now) && theirs.allows(Action::Subscribe, topic, now));
-        if !granted {
-            return Err(NotNow::Never(SendFailure::NoGrant));
-        }
-        trusted.suite(&self.config.suites).ok_or(NotNow::Never(SendFailure::Suite))?;
-        let (prekey, _) = trusted.kem_key(now).map_err(|_| NotNow::Wait)?;
-        let offered = trusted.prekey.as_ref().map(|prekey| prekey.not_after);
-        let usable_until = offered.filter(|_| prekey != PrekeyId::STATIC);
-        Ok(Addressee { recipient: trusted.certificate.key_id(), prekey, usable_until })
+        let granted =
+            control || (ours.allows(action, topic, now) && theirs.allows(Action::Subscribe, topic, now));
+        if granted { Ok(()) } else { Err(NotNow::Never(SendFailure::NoGrant)) }
     }
 
     /// Takes a sequence and encrypts.
@@ -383,8 +401,10 @@ impl Endpoint {
             let Addressee { recipient, prekey, usable_until } = to;
             let sender = self.own.certificate.key_id();
             entry.sealing = None;
-            entry.sealed = Some(Sealed { sender, sequence, recipient, prekey, usable_until, packet });
-            let change = entry.change(row);
+            let sealed = Sealed { sender, sequence, recipient, prekey, usable_until, packet };
+            let change = sealed.change(row);
+            entry.sealed = Some(sealed);
+            entry.transmitted = true;
             let after = self.barrier.persist(alloc::vec![change], Vec::new());
             self.transmit(after, row);
         }
@@ -434,6 +454,12 @@ impl Endpoint {
         if !self.online {
             return Err(SendFailure::Offline);
         }
+        if self.carrier(&peer) == Carrier::Session {
+            return self.carry_volatile(ticket, &peer, topic.as_str(), stream, content);
+        }
+        if content.class == MessageClass::Command {
+            return Err(SendFailure::NotReady);
+        }
         let trusted = self.peers.get(&peer).and_then(|peer| peer.trusted.as_ref());
         trusted.ok_or(SendFailure::NotReady)?.kem_key(self.clock.effective())?;
         let to = self.addressee(&peer, topic.as_str()).map_err(|error| match error {
@@ -446,8 +472,8 @@ impl Endpoint {
         if !lane.has_room_for(to.recipient, self.counters.peek(&counter)) {
             return Err(SendFailure::Window);
         }
-        let origin =
-            Origin { boot: self.outbox.boot, msg_seq: self.outbox.lane_or_new(&key).next_volatile() };
+        let msg_seq = self.outbox.lane_or_new(&key).next_volatile();
+        let origin = Origin { boot: self.outbox.boot, msg_seq };
         let body = Body::Message { content, tracking: Tracking::Volatile(origin) };
         let (_, after, envelope) = self.envelope(&peer, to, topic.as_str(), stream, &body)?;
         let structure = envelope.structure().clone();

@@ -10,7 +10,8 @@ use super::refusal::RefusalReason;
 use crate::audit::AuditEvent;
 use crate::delivery::{LossReason, Origin};
 use crate::envelope::Content;
-use crate::ids::{PeerId, StreamId};
+use crate::group::MessageName;
+use crate::ids::{GroupId, PeerId, StreamId};
 use crate::provider::ProviderRequest;
 use crate::store::{Change, RowKey};
 use crate::time::Monotonic;
@@ -63,7 +64,10 @@ pub struct Transmit {
 impl Transmit {
     /// Whether the broker is to acknowledge it (QoS 1). What is not acknowledged (QoS 0) is dropped while the link is down.
     pub fn acknowledged(&self) -> bool {
-        matches!(self.purpose, Purpose::Own | Purpose::Message { .. })
+        matches!(
+            self.purpose,
+            Purpose::Own | Purpose::Message { .. } | Purpose::Handshake { .. } | Purpose::Group(_)
+        )
     }
 }
 
@@ -82,6 +86,22 @@ pub enum Purpose {
     },
     /// A receipt.
     Receipt(PeerId),
+    /// A step of a handshake: m1, or its answer.
+    Handshake {
+        /// With whom.
+        peer: PeerId,
+        /// Whether it is the answer.
+        answer: bool,
+    },
+    /// What an end of a session tells the other.
+    Session {
+        /// The other end.
+        peer: PeerId,
+        /// The record's epoch.
+        epoch: u16,
+        /// The record's counter.
+        counter: u32,
+    },
     /// A volatile message.
     Volatile {
         /// Its receiver.
@@ -89,14 +109,20 @@ pub enum Purpose {
         /// Which.
         ticket: Ticket,
     },
+    /// A record of a topic group, or a seal over some: no two have the same number in one start.
+    Group(u64),
 }
 
 impl Purpose {
     /// Whom it is for, if it is for one.
     pub fn peer(&self) -> Option<&PeerId> {
         match self {
-            Self::Own => None,
-            Self::Message { peer, .. } | Self::Receipt(peer) | Self::Volatile { peer, .. } => Some(peer),
+            Self::Own | Self::Group(_) => None,
+            Self::Message { peer, .. }
+            | Self::Receipt(peer)
+            | Self::Handshake { peer, .. }
+            | Self::Session { peer, .. }
+            | Self::Volatile { peer, .. } => Some(peer),
         }
     }
 }
@@ -107,12 +133,55 @@ impl Purpose {
 pub enum Event {
     /// A message arrived: authentic, fresh, permitted.
     Message(Message),
+    /// A message to a topic group of the peer's. Unless it is `verified`, it says that *some* member of the group made it:
+    /// for display and logs, never for control. Told once per start; after a restart once more, if it is delivered again
+    /// and no seal decided it before. There is nothing to consume.
+    GroupMessage {
+        /// The publisher whose group it is.
+        peer: PeerId,
+        /// Its topic.
+        topic: String,
+        /// What it says: telemetry.
+        payload: Vec<u8>,
+        /// Its name, for [`Event::GroupVerified`].
+        name: MessageName,
+        /// Whether the publisher's seal over it came before.
+        verified: bool,
+    },
+    /// The publisher itself made this message: its signature covers it. At most once per message.
+    GroupVerified {
+        /// The publisher.
+        peer: PeerId,
+        /// Which.
+        name: MessageName,
+    },
+    /// A member made a record that the publisher did not. Nobody knows which member: all have the key.
+    GroupForged {
+        /// The publisher whose group it is.
+        peer: PeerId,
+        /// The group.
+        gid: GroupId,
+        /// Its epoch.
+        epoch: u16,
+        /// The counter under which it came.
+        counter: u32,
+    },
+    /// A change of our groups is durable.
+    GroupChanged {
+        /// Which.
+        ticket: Ticket,
+    },
     /// A peer can be sent to and heard.
     PeerReady {
         /// Which.
         peer: PeerId,
         /// Whether messages to it use a prekey; without one they are not forward secret.
         forward_secret: bool,
+    },
+    /// A session with a peer is in use from now on: messages to it are forward secret, and commands can be sent.
+    SessionReady {
+        /// Which.
+        peer: PeerId,
     },
     /// A peer's trust ended at once.
     PeerLost {
@@ -146,7 +215,7 @@ pub enum Event {
         /// Those of them that were accepted in this start.
         tickets: Vec<Ticket>,
     },
-    /// Messages are lost, exactly this many.
+    /// Messages were given up, exactly this many.
     Lost {
         /// The other side.
         peer: PeerId,
@@ -158,6 +227,27 @@ pub enum Event {
         reason: LossReason,
         /// Whether they were ours to the peer, or the peer's to us.
         outgoing: bool,
+        /// Whether they are lost for certain. If not, they were transmitted and no receipt named them: some may have
+        /// arrived, and [`Event::LossConfirmed`] will say how many, unless the receiver is revoked before it can tell.
+        certain: bool,
+    },
+    /// A receiver said what became of messages that were told as [`Event::Lost`] and not certain. In the end
+    /// [`Event::Delivered`], certain losses and the counts of this event together are all that was accepted, each message
+    /// once.
+    LossConfirmed {
+        /// The receiver.
+        peer: PeerId,
+        /// On which stream.
+        stream: StreamId,
+        /// Why they were given up.
+        reason: LossReason,
+        /// How many are lost; the receiver's application was told so, too.
+        lost: u64,
+        /// How many had arrived all the same. They are in no [`Event::Delivered`].
+        arrived: u64,
+        /// Of how many the receiver does not know any more: more than 64 other reports came between this one and its
+        /// repetition.
+        unknown: u64,
     },
     /// The receiver saw newer messages of ours than we know of: our state is an older copy. What waits is sealed anew,
     /// and nothing more is needed; but somebody restored a disk.
@@ -218,9 +308,50 @@ pub struct Message {
     pub id: Option<InboxId>,
     /// Whether it was told in an earlier start and not consumed.
     pub redelivered: bool,
+    /// How it was protected on its way.
+    pub protection: Protection,
     /// What it says.
     pub content: Content,
 }
+
+/// How a message was protected between its sender and us.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Protection {
+    /// In an envelope: signed by its sender, and forward secret as far as the prekey is.
+    Envelope,
+    /// In a session: forward secret by block, and healed from a theft of state with each epoch.
+    Session {
+        /// The session's epoch.
+        epoch: u16,
+    },
+}
+
+impl core::fmt::Display for Protection {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Self::Envelope => f.write_str("envelope"),
+            Self::Session { epoch } => write!(f, "session:{epoch}"),
+        }
+    }
+}
+
+impl core::str::FromStr for Protection {
+    type Err = UnknownProtection;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text.strip_prefix("session:") {
+            Some(epoch) => epoch.parse().map(|epoch| Self::Session { epoch }).map_err(|_| UnknownProtection),
+            None if text == "envelope" => Ok(Self::Envelope),
+            None => Err(UnknownProtection),
+        }
+    }
+}
+
+/// Text that names no [`Protection`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[error("neither \"envelope\" nor \"session:<epoch>\"")]
+pub struct UnknownProtection;
 
 /// Why a peer's trust ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -257,6 +388,18 @@ pub enum SendFailure {
     /// The outbox is full.
     #[error("the outbox is full")]
     OutboxFull,
+    /// The outbox holds as much for this peer as one peer may take of it.
+    #[error("the outbox holds as much for this peer as one peer may take")]
+    OutboxShare,
+    /// No group's filter matches the topic, or there is no such group.
+    #[error("no group: create it first")]
+    NoGroup,
+    /// Another group's filter may match the same topics.
+    #[error("another group is for some of these topics")]
+    GroupOverlap,
+    /// The group, or the endpoint, has as many members, or groups, as it can.
+    #[error("no more groups, or members of this group, are possible")]
+    GroupFull,
     /// It was accepted, and later given up.
     #[error("given up: {0}")]
     Lost(LossReason),

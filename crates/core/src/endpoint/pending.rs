@@ -1,5 +1,6 @@
 //! Operations that the provider has been asked for.
 
+use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -7,13 +8,16 @@ use alloc::vec::Vec;
 use super::barrier::Durable;
 use super::input::{DeliveryId, OperationId, Ticket};
 use super::outbox::{LaneKey, RowId};
+use super::sessions::{Answering, OpeningM1};
 use crate::codec::signed::ToBeSigned;
 use crate::envelope::{PendingOpen, PendingSeal};
 use crate::identity::announcement::KeyAnnouncement;
 use crate::identity::prekey::PrekeyBundle;
 use crate::ids::{KeyId, PeerId, StreamId};
 use crate::provider::PrekeyId;
+use crate::session::handshake::Initiate;
 use crate::time::UnixTime;
+use crate::topic::TopicFilter;
 
 pub(super) enum Pending {
     SignAnnouncement(ToBeSigned<KeyAnnouncement>),
@@ -28,10 +32,15 @@ pub(super) enum Pending {
     },
     ImportPrekey(PrekeyId),
     ErasePrekey,
+    SignM1(PeerId, Box<Initiate>),
+    OpenM1(Box<OpeningM1>),
+    SignM2(Answering),
     Seal(Sealing),
     SealVolatile(SealingVolatile),
     SealReceipt(SealingReceipt),
     Open(Opening),
+    /// The seal of the oldest closed batch of this group.
+    SignGroupSeal(TopicFilter),
     /// A peer's certificate and bundle, from the store.
     Load(PeerId),
 }

@@ -2,13 +2,18 @@
 
 use core::time::Duration;
 
+use alloc::string::String;
+
 use super::Endpoint;
+use super::inbox::{RECEIPT_EVERY, RECEIPT_EVERY_IN_SESSION};
 use super::output::{Output, Purpose, Transmit};
 use super::pending::{Pending, SealingReceipt};
+use super::sessions::Carrier;
 use crate::delivery::Receipt;
 use crate::envelope::Body;
 use crate::ids::{PeerId, StreamId};
 use crate::provider::ProviderRequest;
+use crate::session::{Class, Text};
 
 /// How long a receipt waits for keys to seal it to.
 const RETRY: Duration = Duration::from_secs(5);
@@ -46,10 +51,13 @@ impl Endpoint {
             return None;
         }
         let topic = self.topics.control(peer);
+        if self.carrier(peer) == Carrier::Session {
+            return self.carry_receipt(peer, topic);
+        }
         let to = self.addressee(peer, &topic).ok()?;
         let windows = &self.windows;
         let last = |stream: StreamId| windows.get(&(to.recipient, stream)).map_or(0, |w| w.last_sequence());
-        let receipt: Receipt = self.inbox.receipt(peer, last);
+        let receipt: Receipt = self.inbox.heard.receipt(peer, last);
         // What it confirms may still be on its way to the disk.
         let durable = self.barrier.latest();
         let body = Body::Receipt(receipt);
@@ -58,6 +66,24 @@ impl Endpoint {
         let after = durable.max(reserved);
         let sealing = SealingReceipt { peer: peer.clone(), recipient: to.recipient, after, envelope };
         self.request(Pending::SealReceipt(sealing), ProviderRequest::Sign(structure));
+        Some(())
+    }
+
+    /// In the session there is nothing to wait for.
+    fn carry_receipt(&mut self, peer: &PeerId, topic: String) -> Option<()> {
+        let now = self.clock.monotonic();
+        let key = self.peers.get(peer)?.in_force()?.identity.key_id();
+        let windows = &self.windows;
+        let last = |stream: StreamId| windows.get(&(key, stream)).map_or(0, |w| w.last_sequence());
+        let body = Body::Receipt(self.inbox.heard.receipt(peer, last)).encode();
+        let (class, stream, text) = (Class::Control, StreamId::CONTROL, Text::Body(&body));
+        let durable = self.barrier.latest();
+        let sealed = self.sessions.seal_record(&mut self.barrier, peer, class, stream, &topic, text, now);
+        let (sealed, reserved) = sealed.ok()?;
+        let purpose = Purpose::Receipt(peer.clone());
+        let transmit = Transmit { purpose, topic, payload: sealed.record, retain: false };
+        self.barrier.emit(reserved.max(durable), Output::Transmit(transmit));
+        self.inbox.receipt_made(peer, now, None);
         Some(())
     }
 
@@ -79,7 +105,8 @@ impl Endpoint {
 
     /// A message arrived that its sender wants confirmed.
     pub(super) fn receipt_due(&mut self, peer: &PeerId) {
-        self.inbox.receipt_due(peer, self.clock.monotonic());
+        let every = if self.has_session(peer.as_str()) { RECEIPT_EVERY_IN_SESSION } else { RECEIPT_EVERY };
+        self.inbox.receipt_due(peer, self.clock.monotonic(), every);
         self.send_receipts();
     }
 }

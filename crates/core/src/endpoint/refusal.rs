@@ -79,8 +79,22 @@ reasons! {
     NoGrant = "no-grant", GrantRefused;
     /// A command outside a session.
     CommandOutsideSession = "command-outside-session", GrantRefused;
+    /// An authentic handshake with an attempt that was used before: its sender's state is an older copy.
+    StaleHandshake = "stale-handshake", KeyExchangeRefused;
+    /// An authentic record whose message number nothing known implies; it is sent again with it.
+    Unnumbered = "unnumbered", MessageRefused;
+    /// A step of the KEM ratchet that is not due.
+    OutOfTurn = "out-of-turn", MessageRefused;
     /// A message on the protocol's own stream or at its topic, or a receipt or report elsewhere.
     WrongStream = "wrong-stream", MalformedRefused;
+    /// Of a topic group whose key was not handed to us, or beyond its window; it waited in vain.
+    UnknownGroup = "unknown-group", MessageRefused;
+    /// A group record for a counter that has enough others.
+    GroupCrowded = "group-crowded", MessageRefused;
+    /// A member of a group made a record in the publisher's name.
+    GroupForgery = "group-forgery", ForgeryRefused;
+    /// A group key, leaves or seals that contradict what their publisher committed to.
+    BadGroup = "bad-group", ForgeryRefused;
     /// Too far from what was heard before; its sender sends what is missing first.
     TooManyGaps = "too-many-gaps", MessageRefused;
     /// The application takes no messages, and no more can be held.

@@ -4,11 +4,11 @@ use alloc::vec::Vec;
 use core::time::Duration;
 
 use super::input::{OutboxId, Ticket};
-use super::outbox::{Item, LaneKey, RowId};
+use super::outbox::{Entry, Item, LaneKey, RowId};
 use super::output::{Event, Output, SendFailure};
 use super::{Durable, Endpoint, counters};
 use crate::audit::{AuditEvent, AuditKind};
-use crate::delivery::{LossReason, MAX_RANGES, Receipt, StreamReceipt};
+use crate::delivery::{Loss, LossReason, MAX_BOOTS_PER_RECEIPT, MAX_RANGES, Receipt, StreamReceipt, Verdict};
 use crate::ids::{KeyId, PeerId};
 use crate::provider::PrekeyId;
 use crate::replay::WINDOW;
@@ -35,6 +35,7 @@ impl Endpoint {
         for key in self.outbox.all_lanes() {
             self.outbox.resend_later(key);
         }
+        self.groups_link_up();
         self.pump();
     }
 
@@ -46,6 +47,7 @@ impl Endpoint {
 
     /// A peer's keys are known, or new: what waits for them can go.
     pub(super) fn peer_can_be_sent_to(&mut self, peer: &PeerId) {
+        self.group_peer_changed(peer);
         if !self.online {
             return;
         }
@@ -67,7 +69,12 @@ impl Endpoint {
     fn resend(&mut self, key: &LaneKey, row: RowId) {
         let Some(entry) = self.outbox.entry(row) else { return };
         // While it is being sealed there is nothing to send again.
-        let Some(sealed) = &entry.sealed else { return };
+        let Some(sealed) = &entry.sealed else {
+            if entry.carried.is_some() {
+                self.resend_carried(key, row);
+            }
+            return;
+        };
         let now = self.clock.effective();
         if self.peers.get(&key.peer).is_some_and(|peer| peer.must_load(now)) {
             return self.outbox.resend_later(key.clone());
@@ -119,7 +126,8 @@ impl Endpoint {
     /// Sends the oldest again. What is never heard of must not hold up what comes after it: without later messages, no
     /// receipt can tell that it alone is missing.
     fn probe(&mut self, key: &LaneKey, row: RowId) {
-        let Some(entry) = self.outbox.entry_mut(row).filter(|entry| entry.sealed.is_some()) else { return };
+        let underway = |entry: &&mut Entry| entry.sealed.is_some() || entry.carried.is_some();
+        let Some(entry) = self.outbox.entry_mut(row).filter(underway) else { return };
         entry.attempts += 1;
         let attempts = entry.attempts;
         if attempts % ATTEMPTS == 0 {
@@ -151,15 +159,18 @@ impl Endpoint {
         let now = self.clock.monotonic();
         let Some(lane) = self.outbox.lane_mut(&key) else { return };
         lane.receipt_came(now);
-        let transmitted: Vec<RowId> = lane.transmitted().collect();
+        let transmitted = self.outbox.confirmable(&key, of);
         let arrived = |row: &RowId| {
-            let origin = self.outbox.entry(*row).and_then(|entry| entry.origin);
-            let boot = origin.and_then(|origin| of.boots.iter().find(|boot| boot.boot == origin.boot));
-            boot.zip(origin).is_some_and(|(boot, origin)| boot.received.contains(origin.msg_seq))
+            let Some(entry) = self.outbox.entry(*row) else { return false };
+            let Some(boot) = of.boots.iter().find(|boot| boot.boot == entry.boot()) else { return false };
+            match &entry.item {
+                Item::Message(_, origin) => boot.received.contains(origin.msg_seq),
+                Item::Lost { loss, .. } => verdict(of, loss).is_some(),
+            }
         };
         let (done, missing): (Vec<RowId>, Vec<RowId>) = transmitted.into_iter().partition(arrived);
         let probed = self.outbox.lane(&key).and_then(|lane| lane.probed);
-        self.end(&key, &done);
+        self.end(&key, &done, of);
         if probed.is_some_and(|probed| done.contains(&probed)) {
             // It was the link or the broker, not this one message: whatever was sent before it went the same way.
             if let Some(lane) = self.outbox.lane_mut(&key) {
@@ -172,15 +183,23 @@ impl Endpoint {
         self.outbox.schedule(&key);
     }
 
-    /// What arrived leaves the outbox.
-    fn end(&mut self, key: &LaneKey, done: &[RowId]) {
+    /// What arrived leaves the outbox, and so do reports.
+    fn end(&mut self, key: &LaneKey, done: &[RowId], of: &StreamReceipt) {
         let mut changes = Vec::with_capacity(done.len());
+        let mut confirmed = Vec::new();
         let (mut tickets, mut count) = (Vec::<Ticket>::new(), 0);
         for row in done {
-            let Some((entry, change)) = self.outbox.remove(*row) else { continue };
-            changes.push(change);
+            let Some((entry, deletions)) = self.outbox.remove(*row) else { continue };
+            changes.extend(deletions);
             tickets.extend(entry.ticket);
-            count += usize::from(matches!(entry.item, Item::Message(_)));
+            match &entry.item {
+                Item::Message(..) => count += 1,
+                Item::Lost { loss, certain: false } => {
+                    confirmed.extend(verdict(of, loss).zip(Some(loss.reason)))
+                }
+                // Told in full when it was given up.
+                Item::Lost { certain: true, .. } => {}
+            }
         }
         if changes.is_empty() {
             return;
@@ -191,13 +210,26 @@ impl Endpoint {
             let event = Event::Delivered { peer, stream, count, tickets };
             self.barrier.emit(after, Output::Event(event));
         }
+        for (verdict, reason) in confirmed {
+            let LaneKey { peer, stream } = key.clone();
+            let (lost, arrived, unknown) = (verdict.lost, verdict.arrived(), verdict.unknown);
+            let event = Event::LossConfirmed { peer, stream, reason, lost, arrived, unknown };
+            self.barrier.emit(after, Output::Event(event));
+        }
     }
 
     /// Sends again, in order, what the receiver lacks although something later arrived; what can no longer fall into
     /// its window is sealed again.
     fn resend_missing(&mut self, key: &LaneKey, recipient: KeyId, of: &StreamReceipt, missing: &[RowId]) {
+        let now = self.clock.monotonic();
         for row in missing {
-            let Some(sealed) = self.outbox.entry(*row).and_then(|entry| entry.sealed.as_ref()) else {
+            let Some(entry) = self.outbox.entry(*row) else { continue };
+            let Some(sealed) = &entry.sealed else {
+                if self.outbox.lane(key).is_some_and(|lane| lane.is_carried(*row))
+                    && entry.was_overtaken(of, now)
+                {
+                    self.try_again(key, *row);
+                }
                 continue;
             };
             // Of the keys that the receipt speaks for.
@@ -220,19 +252,27 @@ impl Endpoint {
                 self.resend(key, *row);
             }
         }
-        self.give_up_unconfirmed(key, of);
+        self.give_up_unconfirmed(key);
+    }
+
+    /// Sends what a later one overtook in the session again, and lets others pass if that does not help.
+    fn try_again(&mut self, key: &LaneKey, row: RowId) {
+        let Some(entry) = self.outbox.entry_mut(row) else { return };
+        entry.attempts += 1;
+        let attempts = entry.attempts;
+        if attempts % ATTEMPTS == 0 { self.park(key, row, attempts) } else { self.resend_carried(key, row) }
     }
 
     /// Gives up what never arrives while the receiver hears so much else: its topic is not subscribed to, or the broker
-    /// withholds it. Each is a gap that the receiver has to remember, so their number is bounded.
-    fn give_up_unconfirmed(&mut self, key: &LaneKey, of: &StreamReceipt) {
-        let gaps = of.boots.iter().map(|boot| boot.received.ranges().len()).max().unwrap_or(0);
-        let tried = if gaps >= MAX_RANGES / 2 { ATTEMPTS } else { ATTEMPTS * MAX_PARKED };
+    /// withholds it. Each is a gap that the receiver has to remember, and each boot among them one that its receipts have
+    /// to name, so their number is bounded.
+    fn give_up_unconfirmed(&mut self, key: &LaneKey) {
         let Some(lane) = self.outbox.lane(key) else { return };
+        let many = lane.parked().count() >= MAX_RANGES / 2
+            || self.outbox.boots(lane.parked()).len() >= MAX_BOOTS_PER_RECEIPT / 2;
+        let tried = if many { ATTEMPTS } else { ATTEMPTS * MAX_PARKED };
         let hopeless = |row: &RowId| {
-            self.outbox
-                .entry(*row)
-                .is_some_and(|entry| entry.attempts >= tried && matches!(entry.item, Item::Message(_)))
+            self.outbox.entry(*row).is_some_and(|entry| entry.attempts >= tried && entry.is_message())
         };
         let rows: Vec<RowId> = lane.parked().filter(hopeless).collect();
         for row in rows {
@@ -274,15 +314,11 @@ impl Endpoint {
     /// The broker will never take it.
     pub(super) fn undeliverable(&mut self, id: OutboxId) {
         let row = RowId(id.0);
-        match self.outbox.entry(row).map(|entry| &entry.item) {
-            Some(Item::Message(_)) => self.give_up(row, LossReason::Unsendable),
+        if self.outbox.entry(row).is_some_and(Entry::is_message) {
+            self.give_up(row, LossReason::Unsendable);
+        } else if let Some((_, changes)) = self.outbox.remove(row) {
             // Not even the report can pass; our application has been told before.
-            Some(Item::Lost(_)) => {
-                if let Some((_, change)) = self.outbox.remove(row) {
-                    self.barrier.persist(alloc::vec![change], Vec::new());
-                }
-            }
-            None => {}
+            self.barrier.persist(changes, Vec::new());
         }
         self.pump();
     }
@@ -291,6 +327,7 @@ impl Endpoint {
     pub(super) fn withdraw(&mut self, peer: &PeerId) {
         self.barrier.withdraw(peer);
         self.barrier.emit(Durable::NOW, Output::Withdraw(peer.clone()));
+        self.group_peer_changed(peer);
     }
 
     /// A crash may have come between a revocation and what follows from it.
@@ -303,24 +340,34 @@ impl Endpoint {
         }
     }
 
-    /// A revoked peer's messages are given up; it hears nothing of it.
+    /// A revoked peer's messages are given up; it hears nothing of it. What it sent is forgotten.
     pub(super) fn discard_for(&mut self, peer: &PeerId) {
         self.withdraw(peer);
+        self.end_sessions(peer);
+        let forgotten = self.inbox.heard.forget(peer);
+        if !forgotten.is_empty() {
+            self.barrier.persist(forgotten, Vec::new());
+        }
         for key in self.outbox.lanes_to(peer) {
             let rows = self.outbox.rows_in(&key);
-            let (mut changes, mut tickets, mut count) = (Vec::new(), Vec::<Ticket>::new(), 0);
+            let (mut changes, mut tickets) = (Vec::new(), Vec::<Ticket>::new());
+            let (mut certain, mut uncertain) = (0, 0);
             for row in rows {
-                let Some((entry, change)) = self.outbox.remove(row) else { continue };
-                changes.push(change);
+                let Some((entry, deletions)) = self.outbox.remove(row) else { continue };
+                changes.extend(deletions);
                 tickets.extend(entry.ticket);
-                count += u64::from(matches!(entry.item, Item::Message(_)));
+                let left = entry.may_have_left(self.outbox.boot);
+                let count = if left { &mut uncertain } else { &mut certain };
+                *count += u64::from(entry.is_message());
             }
             if changes.is_empty() {
                 continue;
             }
             let after = self.barrier.persist(changes, Vec::new());
-            if count > 0 {
-                self.tell_lost(after, &key, count, LossReason::Revoked);
+            for (count, certain) in [(certain, true), (uncertain, false)] {
+                if count > 0 {
+                    self.tell_lost(after, &key, count, LossReason::Revoked, certain);
+                }
             }
             for ticket in tickets {
                 let event = Event::SendFailed { ticket, reason: SendFailure::Revoked };
@@ -328,4 +375,10 @@ impl Endpoint {
             }
         }
     }
+}
+
+/// What a receipt says of a report.
+fn verdict(of: &StreamReceipt, loss: &Loss) -> Option<Verdict> {
+    let boot = of.boots.iter().find(|boot| boot.boot == loss.boot)?;
+    boot.verdicts.iter().find(|verdict| (verdict.first, verdict.last) == (loss.first, loss.last)).copied()
 }

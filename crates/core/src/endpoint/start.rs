@@ -41,6 +41,7 @@ impl Endpoint {
         let mut random = random;
         let outbox = Outbox::new(config.delivery, &mut *random);
         let inbox = Inbox::new(config.delivery);
+        let sessions = Sessions::new(config.sessions, outbox.boot, Bucket::new(config.budgets.handshakes));
         let mut endpoint = Self {
             budgets: Budgets {
                 announcements: Bucket::new(config.budgets.announcements),
@@ -63,6 +64,8 @@ impl Endpoint {
             windows: BTreeMap::new(),
             opening: BTreeMap::new(),
             hold: Hold::default(),
+            sessions,
+            groups: Groups::default(),
             outbox,
             inbox,
             application: BTreeMap::new(),
@@ -86,6 +89,7 @@ impl Endpoint {
         }
         endpoint.write_start(pinned, behind);
         endpoint.restore_delivery(rows)?;
+        endpoint.restore_groups(rows)?;
         endpoint.discard_for_revoked();
         endpoint.start_own_keys();
         Ok(endpoint)
@@ -116,18 +120,24 @@ impl Endpoint {
     /// Outbox and inbox, each in the order of their keys; what the application has not consumed it is told again.
     fn restore_delivery(&mut self, rows: &[Row]) -> Result<(), DecodeError> {
         let (floor, now) = (self.clock.floor(), self.clock.monotonic());
-        let mut ordered: Vec<&Row> =
-            rows.iter().filter(|row| matches!(row.kind, RecordKind::Outbox | RecordKind::Inbox)).collect();
-        ordered.sort_by(|a, b| a.key.cmp(&b.key));
-        for row in ordered {
-            if row.kind == RecordKind::Outbox {
-                let receiver = self.outbox.restore(row, self.own.certificate.key_id(), floor, now)?;
-                // Followed until they have it, whether or not anybody asks for them again.
-                self.peers.entry(receiver).or_default();
-            } else {
-                let message = self.inbox.restore(row)?;
-                self.barrier.emit(self.barrier.latest(), Output::Event(Event::Message(message)));
-            }
+        let of_kind = |kind| {
+            let rows = rows.iter().filter(move |row| row.kind == kind);
+            rows.map(|row| (row.key.as_slice(), row)).collect::<BTreeMap<_, _>>()
+        };
+        let mut packets = of_kind(RecordKind::Packet);
+        for (key, row) in of_kind(RecordKind::Outbox) {
+            let own = self.own.certificate.key_id();
+            let receiver = self.outbox.restore(row, packets.remove(key), own, floor, now)?;
+            // Followed until they have it, whether or not anybody asks for them again.
+            self.peers.entry(receiver).or_default();
+        }
+        if !packets.is_empty() {
+            let delete = |key: &&[u8]| Change::Delete { kind: RecordKind::Packet, key: key.to_vec() };
+            self.barrier.persist(packets.keys().map(delete).collect(), Vec::new());
+        }
+        for row in of_kind(RecordKind::Inbox).into_values() {
+            let message = self.inbox.restore(row)?;
+            self.barrier.emit(self.barrier.latest(), Output::Event(Event::Message(message)));
         }
         Ok(())
     }
@@ -142,10 +152,17 @@ impl Endpoint {
                 self.prekeys.keys.insert(id, prekey);
                 Ok(())
             }
-            RecordKind::Received => self.inbox.restore_heard(row),
+            RecordKind::Received => self.inbox.heard.restore(row),
             RecordKind::Application => {
                 self.application.insert(row.key.clone(), row.value.clone());
                 Ok(())
+            }
+            RecordKind::Session => {
+                let own = self.own.certificate.fingerprint();
+                self.sessions.restore_session(self.backend, row, own, self.clock.monotonic())
+            }
+            RecordKind::Handshake => {
+                self.sessions.restore_handshake(self.backend, row, self.clock.monotonic())
             }
             RecordKind::PrekeyState => self.prekeys.restore_state(&row.value),
             _ => Ok(()),

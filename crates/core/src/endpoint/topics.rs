@@ -21,6 +21,10 @@ pub(super) enum Place<'a> {
     Revocation,
     Checkpoint,
     CheckpointChunk(u32),
+    /// First messages of handshakes, to one peer.
+    SessionInit(&'a str),
+    /// Answers to them.
+    SessionResp(&'a str),
     /// Answers to one asker.
     Control(&'a str),
     /// Under our prefix, and nothing we know.
@@ -35,7 +39,7 @@ impl Place<'_> {
             Self::Prekeys(_) => limits.prekeys,
             Self::Anchors => limits.anchors,
             Self::Revocation | Self::Checkpoint | Self::CheckpointChunk(_) => limits.revocation,
-            Self::Control(_) => limits.session,
+            Self::SessionInit(_) | Self::SessionResp(_) | Self::Control(_) => limits.session,
             // Refused unread, for its topic.
             Self::Unknown => usize::MAX,
         }
@@ -60,7 +64,17 @@ impl ControlTopics {
         format!("{}/prekeys/{peer}", self.prefix)
     }
 
-    /// Answers to one peer alone: receipts.
+    /// First messages of handshakes with one peer.
+    pub fn session_init(&self, peer: &PeerId) -> String {
+        format!("{}/session/init/{peer}", self.prefix)
+    }
+
+    /// Answers to one peer's handshakes.
+    pub fn session_resp(&self, peer: &PeerId) -> String {
+        format!("{}/session/resp/{peer}", self.prefix)
+    }
+
+    /// What one peer alone gets: receipts, reports, and what ends of a session tell each other.
     pub fn control(&self, peer: &PeerId) -> String {
         format!("{}/control/{peer}", self.prefix)
     }
@@ -106,6 +120,12 @@ impl ControlTopics {
         if let Some(id) = rest.strip_prefix("prekeys/") {
             return Place::Prekeys(id);
         }
+        if let Some(id) = rest.strip_prefix("session/init/") {
+            return Place::SessionInit(id);
+        }
+        if let Some(id) = rest.strip_prefix("session/resp/") {
+            return Place::SessionResp(id);
+        }
         if let Some(id) = rest.strip_prefix("control/") {
             return Place::Control(id);
         }
@@ -135,6 +155,8 @@ mod tests {
         assert!(matches!(topics.place("pqc/revocations/checkpoint/v1/7"), Place::CheckpointChunk(7)));
         assert!(matches!(topics.place("pqc/revocations/checkpoint/v1/07"), Place::Unknown));
         assert!(matches!(topics.place("pqc/control/a"), Place::Control("a")));
+        assert!(matches!(topics.place("pqc/session/init/a"), Place::SessionInit("a")));
+        assert!(matches!(topics.place("pqc/session/resp/a"), Place::SessionResp("a")));
         assert!(matches!(topics.place("pqc"), Place::Unknown));
         assert!(matches!(topics.place("pqc/else"), Place::Unknown));
         assert!(matches!(topics.place("pqcx/keys/a"), Place::Application));

@@ -26,12 +26,7 @@ pub enum Body {
         tracking: Tracking,
     },
     /// The sender gave up messages that it had accepted; only at `control/<peer>`, on their stream.
-    Lost {
-        /// The report's own name, so that it counts once.
-        origin: Origin,
-        /// How many, and why.
-        loss: Loss,
-    },
+    Lost(Loss),
     /// What arrived; only on the control stream, at `control/<peer>`.
     Receipt(Receipt),
 }
@@ -59,7 +54,7 @@ impl Body {
     pub(super) fn within_limits(&self) -> bool {
         match self {
             Self::Message { content, .. } => content.within_limits(),
-            Self::Lost { .. } | Self::Receipt(_) => true,
+            Self::Lost(_) | Self::Receipt(_) => true,
         }
     }
 
@@ -67,10 +62,8 @@ impl Body {
         let mut writer = Writer::new();
         match self {
             Self::Message { content, tracking } => encode_message(&mut writer, content, *tracking),
-            Self::Lost { origin, loss } => {
-                writer.map(3).int(1).uint(KIND_LOST).int(KEY_ORIGIN);
-                origin.encode(&mut writer);
-                writer.int(KEY_LOSS);
+            Self::Lost(loss) => {
+                writer.map(2).int(1).uint(KIND_LOST).int(KEY_LOSS);
                 loss.encode(&mut writer);
             }
             Self::Receipt(receipt) => {
@@ -91,11 +84,9 @@ impl Body {
         let body = match (reader.uint()?, pairs) {
             (0, pairs) => decode_message(&mut reader, MessageClass::Telemetry, pairs)?,
             (1, pairs) => decode_message(&mut reader, MessageClass::Command, pairs)?,
-            (KIND_LOST, 3) => {
-                reader.key(KEY_ORIGIN)?;
-                let origin = Origin::decode(&mut reader)?;
+            (KIND_LOST, 2) => {
                 reader.key(KEY_LOSS)?;
-                Self::Lost { origin, loss: Loss::decode(&mut reader)? }
+                Self::Lost(Loss::decode(&mut reader)?)
             }
             (KIND_RECEIPT, 2) => {
                 reader.key(KEY_RECEIPT)?;
@@ -169,7 +160,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::delivery::{LossReason, ReceiptOf, ReceivedSet, StreamReceipt};
+    use crate::delivery::{LossReason, ReceiptOf, ReceivedSet, StreamReceipt, Verdict};
     use crate::ids::{BootId, StreamId};
 
     fn origin() -> Origin {
@@ -187,14 +178,15 @@ mod tests {
         for number in [1, 2, 5, 9] {
             received.insert(number).unwrap();
         }
+        let verdicts = alloc::vec![Verdict { first: 3, last: 9, lost: 4, unknown: 1 }];
         let stream = StreamId::default();
-        let boots = alloc::vec![ReceiptOf { boot: BootId([1; 8]), received }];
+        let boots = alloc::vec![ReceiptOf { boot: BootId([1; 8]), received, verdicts }];
         let receipt = Receipt { streams: alloc::vec![StreamReceipt { stream, last_sequence: 12, boots }] };
         for body in [
             Body::from(content.clone()),
             Body::Message { content: content.clone(), tracking: Tracking::Durable(origin()) },
             Body::Message { content, tracking: Tracking::Volatile(origin()) },
-            Body::Lost { origin: origin(), loss: Loss { count: 4, reason: LossReason::Aged } },
+            Body::Lost(Loss { boot: BootId([7; 8]), first: 3, last: 6, reason: LossReason::Aged }),
             Body::Receipt(receipt),
         ] {
             assert_eq!(Body::decode(&body.encode()), Ok(body));

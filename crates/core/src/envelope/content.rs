@@ -44,6 +44,15 @@ impl Content {
         Self { payload: payload.into(), ..Self::default() }
     }
 
+    /// Whether it is telemetry that has no properties.
+    pub fn is_plain(&self) -> bool {
+        self.class == MessageClass::Telemetry
+            && self.content_type.is_none()
+            && self.response_topic.is_none()
+            && self.correlation_data.is_none()
+            && self.expires.is_none()
+    }
+
     /// Whether every property is within its limit.
     pub fn within_limits(&self) -> bool {
         self.content_type.as_ref().is_none_or(|text| text.len() <= MAX_PROPERTY)

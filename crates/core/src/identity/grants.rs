@@ -78,6 +78,22 @@ pub fn allowed(grants: &[Grant], action: Action, topic: &str, at: UnixTime) -> b
     grants.iter().any(|grant| grant.allows(action, topic, at))
 }
 
+/// Until when some grant, if one in force at `at` covers all of `filter`, allows `action` there (exclusive).
+pub(crate) fn covered_until(
+    grants: &[Grant],
+    action: Action,
+    filter: &TopicFilter,
+    at: UnixTime,
+) -> Option<UnixTime> {
+    let covers = |grant: &&Grant| {
+        grant.action == action
+            && grant.not_before.is_none_or(|from| from <= at)
+            && grant.not_after.is_none_or(|until| at < until)
+            && grant.filter.covers(filter)
+    };
+    grants.iter().filter(covers).map(|grant| grant.not_after.unwrap_or(UnixTime(u64::MAX))).max()
+}
+
 pub(crate) fn encode(grants: &[Grant], writer: &mut Writer) {
     writer.array(grants.len());
     for grant in grants {

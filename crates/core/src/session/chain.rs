@@ -13,27 +13,27 @@ const MAX_STEP: usize = 96;
 
 /// The key that leads to all later blocks and to no earlier one.
 #[derive(Clone, Zeroize, ZeroizeOnDrop)]
-pub(super) struct ChainKey(PseudorandomKey);
+pub(crate) struct ChainKey(PseudorandomKey);
 
 /// What the key of one block is derived from.
 #[derive(Clone, Zeroize, ZeroizeOnDrop)]
-pub(super) struct BlockSeed(PseudorandomKey);
+pub(crate) struct BlockSeed(PseudorandomKey);
 
 impl ChainKey {
-    pub(super) fn new(key: PseudorandomKey) -> Self {
+    pub(crate) fn new(key: PseudorandomKey) -> Self {
         Self(key)
     }
 
-    pub(super) fn from_slice(hash: HashAlgorithm, bytes: &[u8]) -> Option<Self> {
+    pub(crate) fn from_slice(hash: HashAlgorithm, bytes: &[u8]) -> Option<Self> {
         PseudorandomKey::from_slice(hash, bytes).map(Self)
     }
 
-    pub(super) fn expose(&self) -> &[u8] {
+    pub(crate) fn expose(&self) -> &[u8] {
         self.0.expose()
     }
 
     /// This block's seed and the next block's chain key: one HKDF-Expand.
-    pub(super) fn step(&self) -> Option<(BlockSeed, Self)> {
+    pub(crate) fn step(&self) -> Option<(BlockSeed, Self)> {
         let hash = self.0.algorithm();
         let len = hash.output_len();
         let mut okm = Secret::new([0; MAX_STEP]);
@@ -47,7 +47,7 @@ impl ChainKey {
     }
 
     /// The chain's key `steps` blocks later.
-    pub(super) fn advance(&self, steps: u32) -> Option<Self> {
+    pub(crate) fn advance(&self, steps: u32) -> Option<Self> {
         let mut key = self.clone();
         for _ in 0..steps {
             (_, key) = key.step()?;
@@ -57,23 +57,28 @@ impl ChainKey {
 }
 
 impl BlockSeed {
-    pub(super) fn from_slice(hash: HashAlgorithm, bytes: &[u8]) -> Option<Self> {
+    pub(crate) fn from_slice(hash: HashAlgorithm, bytes: &[u8]) -> Option<Self> {
         PseudorandomKey::from_slice(hash, bytes).map(Self)
     }
 
-    pub(super) fn expose(&self) -> &[u8] {
+    pub(crate) fn expose(&self) -> &[u8] {
         self.0.expose()
     }
 
+    /// Fills `out` with what `info` names of this block. `None` if the library fails.
+    pub(crate) fn expand(&self, info: &[u8], out: &mut [u8]) -> Option<()> {
+        self.0.expand(info, out).ok()
+    }
+
     /// The block's AEAD key for a sender's boot: a copy of this state in another boot has other keys.
-    pub(super) fn key(&self, boot: BootId) -> Option<Secret<32>> {
+    pub(crate) fn key(&self, boot: BootId) -> Option<Secret<32>> {
         const LABEL: usize = labels::SESSION_KEY.len();
         let mut info = [0; LABEL + BootId::LEN];
         let (label, salt) = info.split_at_mut(LABEL);
         label.copy_from_slice(labels::SESSION_KEY.as_bytes());
         salt.copy_from_slice(boot.as_bytes());
         let mut key = Secret::new([0; 32]);
-        self.0.expand(&info, key.expose_mut()).ok()?;
+        self.expand(&info, key.expose_mut())?;
         Some(key)
     }
 }

@@ -123,8 +123,8 @@ impl Epoch {
     }
 }
 
-/// A nonce is the direction's iv with the counter in its last four bytes.
-pub(super) fn nonce(iv: &[u8; 12], counter: u32) -> [u8; 12] {
+/// A nonce is the iv with the counter in its last four bytes.
+pub(crate) fn nonce(iv: &[u8; 12], counter: u32) -> [u8; 12] {
     let mut nonce = *iv;
     for (byte, counter) in nonce.iter_mut().skip(8).zip(counter.to_be_bytes()) {
         *byte ^= counter;

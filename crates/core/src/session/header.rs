@@ -120,7 +120,7 @@ impl Header {
 
     /// Header, salt and topic hash: what a record authenticates besides its plaintext.
     pub(super) fn associated_data(&self, topic_hash: &[u8]) -> AssociatedData {
-        let mut data = AssociatedData { bytes: [0; MAX_AAD], len: 0, clear: 0 };
+        let mut data = AssociatedData::new();
         data.push(&[TYPE_RECORD, self.flags()]);
         data.push(self.sid.as_bytes());
         data.push(&self.epoch.to_be_bytes());
@@ -128,33 +128,42 @@ impl Header {
         if let Some(salt) = &self.salt {
             data.push(salt.as_bytes());
         }
-        data.clear = data.len;
+        data.end_header();
         data.push(topic_hash);
         data
     }
 }
 
-/// Associated data on the stack.
-pub(super) struct AssociatedData {
+/// Associated data on the stack: header and topic hash, at most [`MAX_AAD`] bytes.
+pub(crate) struct AssociatedData {
     bytes: [u8; MAX_AAD],
     len: usize,
     clear: usize,
 }
 
 impl AssociatedData {
-    fn push(&mut self, part: &[u8]) {
+    pub(crate) fn new() -> Self {
+        Self { bytes: [0; MAX_AAD], len: 0, clear: 0 }
+    }
+
+    /// What was pushed so far travels in front of the ciphertext.
+    pub(crate) fn end_header(&mut self) {
+        self.clear = self.len;
+    }
+
+    pub(crate) fn push(&mut self, part: &[u8]) {
         if let Some(space) = self.bytes.get_mut(self.len..self.len + part.len()) {
             space.copy_from_slice(part);
             self.len += part.len();
         }
     }
 
-    pub(super) fn as_slice(&self) -> &[u8] {
+    pub(crate) fn as_slice(&self) -> &[u8] {
         self.bytes.get(..self.len).unwrap_or_default()
     }
 
     /// The part that travels in front of the ciphertext.
-    pub(super) fn header(&self) -> &[u8] {
+    pub(crate) fn header(&self) -> &[u8] {
         self.bytes.get(..self.clear).unwrap_or_default()
     }
 }

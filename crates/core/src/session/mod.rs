@@ -13,7 +13,8 @@
 //! the caller: write [`Session::to_row`] before a record leaves that depends on it ([`Sealed::after`]), and together with what a
 //! record brought when [`Opened::must_write`] says so.
 
-mod chain;
+pub(crate) mod chain;
+mod control;
 mod epoch;
 pub mod handshake;
 mod header;
@@ -29,6 +30,9 @@ mod send;
 #[cfg(test)]
 mod tests;
 
+pub use control::{Control, Handout};
+pub(crate) use epoch::nonce;
+pub(crate) use header::AssociatedData;
 pub use header::{Class, Form, HEADER_LEN, Header, OVERHEAD, SALT_LEN, TYPE_RECORD};
 pub use numbers::{MAX_BASES, NumberBase};
 pub use open::{Opened, Plain};
@@ -214,6 +218,12 @@ impl Session {
         let mut out = alloc::vec![0; length];
         self.current.keys.exporter.expand(&info.finish(), &mut out).ok()?;
         Some(out)
+    }
+
+    /// Whether so many blocks were begun in this epoch that its peer, should it have heard of none, is soon left behind for
+    /// good: the next epoch begins at 0 again.
+    pub fn is_far(&self) -> bool {
+        Class::ALL.into_iter().any(|class| self.current.send(class).begun() >= MAX_JUMP / 2)
     }
 
     /// Whether a class is close to the end of its reservation: then [`Session::reserve`], and write the row.

@@ -11,7 +11,7 @@ use crate::time::Monotonic;
 
 /// How long the epoch before is kept once the current one is heard: for records on their way. What comes later is sent
 /// again in the new epoch by its sender's outbox.
-pub const EPOCH_DRAIN: Duration = Duration::from_secs(30);
+pub const EPOCH_DRAIN: Duration = Duration::from_secs(10);
 /// No epoch beyond: a new handshake instead.
 pub const LAST_EPOCH: u16 = 0xff00;
 

@@ -17,7 +17,7 @@ use crate::crypto::backend::Backend;
 use crate::crypto::kdf::PseudorandomKey;
 use crate::crypto::secret::SecretBytes;
 use crate::crypto::suite::{HashAlgorithm, SessionSuite};
-use crate::ids::{BootId, SessionId, StreamId};
+use crate::ids::{BootId, SessionId};
 use crate::time::Monotonic;
 
 const VERSION: u64 = 1;
@@ -127,8 +127,7 @@ fn encode_epoch(writer: &mut Writer, epoch: &Epoch) {
     writer.bytes(keys.exporter.expose()).bytes(keys.ratchet.expose());
     writer.array(epoch.numbers.bases().len());
     for base in epoch.numbers.bases() {
-        writer.array(4).uint(base.counter.into()).uint(base.stream.value().into());
-        writer.bytes(base.boot.as_bytes()).uint(base.number);
+        base.encode(writer);
     }
     writer.array(3);
     for class in Class::ALL {
@@ -164,13 +163,7 @@ fn decode_epoch(reader: &mut Reader<'_>, hash: HashAlgorithm, now: Monotonic) ->
     let (exporter, ratchet) = (decode_key(reader, hash)?, decode_key(reader, hash)?);
     let mut bases = Vec::new();
     for _ in 0..reader.array_up_to(MAX_BASES as u64)? {
-        reader.array_of(4)?;
-        bases.push(NumberBase {
-            counter: reader.uint32()?,
-            stream: StreamId::new(reader.uint8()?).ok_or(DecodeError::Value)?,
-            boot: BootId(reader.bytes_of()?),
-            number: reader.uint()?,
-        });
+        bases.push(NumberBase::decode(reader)?);
     }
     reader.array_of(3)?;
     let [telemetry, command, control] = Class::ALL;

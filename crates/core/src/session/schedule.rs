@@ -122,3 +122,60 @@ fn expand_hash(
     bytes.zeroize();
     key
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+mod tests {
+    use alloc::vec::Vec;
+
+    use super::*;
+
+    /// Every key of one run of the schedule.
+    fn keys(suite: SessionSuite, ss: [u8; 2], th: [u8; 2]) -> Vec<Vec<u8>> {
+        let transcript =
+            |byte| HashOutput::from_slice(suite.hash(), &[byte; 48][..suite.hash().output_len()]);
+        let (th1, th2) = (transcript(th[0]).unwrap(), transcript(th[1]).unwrap());
+        let early = EarlySecret::new(suite, &Secret::new([ss[0]; 32]));
+        let handshake = early.advance(&th1, &Secret::new([ss[1]; 32])).unwrap();
+        let session = handshake.finish(&th2).unwrap();
+        let mut all = alloc::vec![
+            early.k1(&th1).unwrap().expose().to_vec(),
+            early.stale(&th1).unwrap().expose().to_vec(),
+            handshake.k2(&th2).unwrap().expose().to_vec(),
+        ];
+        all.extend([session.root, session.gate].map(|key| key.expose().to_vec()));
+        all
+    }
+
+    #[test]
+    fn every_key_depends_on_all_that_came_before_and_equals_no_other() {
+        for suite in SessionSuite::ALL {
+            let base = keys(suite, [1, 2], [3, 4]);
+            for (index, key) in base.iter().enumerate() {
+                assert!(base.iter().filter(|other| *other == key).count() == 1, "{suite:?} key {index}");
+            }
+            // How many of the keys in front are made before the changed input comes in.
+            for (other, unchanged) in [
+                (keys(suite, [9, 2], [3, 4]), 0),
+                (keys(suite, [1, 9], [3, 4]), 2),
+                (keys(suite, [1, 2], [9, 4]), 0),
+                (keys(suite, [1, 2], [3, 9]), 2),
+            ] {
+                for (index, (ours, theirs)) in base.iter().zip(&other).enumerate() {
+                    assert_eq!(ours == theirs, index < unchanged, "{suite:?} key {index}");
+                }
+            }
+        }
+        let suites = [SessionSuite::Hybrid, SessionSuite::HybridChaCha];
+        let [hybrid, chacha] = suites.map(|suite| keys(suite, [1, 2], [3, 4]));
+        assert!(hybrid.iter().all(|key| !chacha.contains(key)));
+    }
+
+    #[test]
+    fn an_early_secret_survives_its_row_only_at_its_length() {
+        let suite = SessionSuite::Cnsa2;
+        let early = EarlySecret::new(suite, &Secret::new([1; 32]));
+        assert!(EarlySecret::from_slice(suite, early.expose()).unwrap().expose() == early.expose());
+        assert!(EarlySecret::from_slice(SessionSuite::Hybrid, early.expose()).is_none());
+    }
+}

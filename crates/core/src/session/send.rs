@@ -1,9 +1,10 @@
 //! The sending half of one class: a chain that is reserved ahead, so that a crash skips blocks and never repeats one.
 
 use alloc::boxed::Box;
+use alloc::vec::Vec;
 use core::time::Duration;
 
-use super::chain::ChainKey;
+use super::chain::{BlockSeed, ChainKey};
 use super::header::Class;
 use crate::crypto::backend::{AeadKey, Backend};
 use crate::crypto::suite::Aead;
@@ -20,8 +21,9 @@ pub const MAX_COUNTER: u32 = 1 << 31;
 /// A class's sending chain.
 pub(super) struct SendChain {
     class: Class,
-    /// The first block that was never opened, and the chain's key there.
-    next: (u32, ChainKey),
+    /// The first block that was never opened.
+    next: u32,
+    way: Way,
     open: Option<OpenBlock>,
     /// The first block that is not reserved, and the chain's key there: all that the durable record holds.
     ceiling: (u32, ChainKey),
@@ -29,6 +31,14 @@ pub(super) struct SendChain {
     reserved: u64,
     /// The ceiling before it, and what that one is known by.
     before: (u32, u64),
+}
+
+/// What leads from the first block that was never opened to the ceiling, and to nothing before.
+enum Way {
+    /// The chain's key at that block: blocks of many records, for which a second step after the reservation's is nothing.
+    Key(ChainKey),
+    /// The blocks' seeds, the next one last: blocks of one record. At the ceiling, its key leads on.
+    Seeds(Vec<BlockSeed>),
 }
 
 struct OpenBlock {
@@ -69,8 +79,8 @@ impl SendChain {
 
     /// As restored: whatever was reserved may have been used.
     pub(super) fn restore(class: Class, ceiling: u32, key: ChainKey) -> Self {
-        let (next, ceiling) = ((ceiling, key.clone()), (ceiling, key));
-        Self { class, next, open: None, ceiling, reserved: 0, before: (0, 0) }
+        let way = if class.block_len() == 1 { Way::Seeds(Vec::new()) } else { Way::Key(key.clone()) };
+        Self { class, next: ceiling, way, open: None, ceiling: (ceiling, key), reserved: 0, before: (0, 0) }
     }
 
     /// The first block that is not reserved, with its chain key.
@@ -78,9 +88,14 @@ impl SendChain {
         (self.ceiling.0, &self.ceiling.1)
     }
 
+    /// How many blocks were begun.
+    pub(super) fn begun(&self) -> u32 {
+        self.next
+    }
+
     /// Whether little of the reservation is left.
     pub(super) fn wants_reservation(&self) -> bool {
-        self.ceiling.0 - self.next.0 <= RESERVED_BLOCKS / 4 && self.ceiling.0 < self.last_block()
+        self.ceiling.0 - self.next <= RESERVED_BLOCKS / 4 && self.ceiling.0 < self.last_block()
     }
 
     /// Moves the ceiling on. The durable record must be written before a record of the new blocks leaves:
@@ -89,7 +104,24 @@ impl SendChain {
         self.before = (self.ceiling.0, self.reserved);
         self.reserved = u64::MAX;
         let blocks = RESERVED_BLOCKS.min(self.last_block().saturating_sub(self.ceiling.0));
-        self.ceiling = (self.ceiling.0 + blocks, self.ceiling.1.advance(blocks)?);
+        let key = match &mut self.way {
+            Way::Key(_) => self.ceiling.1.advance(blocks)?,
+            Way::Seeds(seeds) => {
+                let mut key = self.ceiling.1.clone();
+                // One allocation: a vector that grows leaves copies behind.
+                let mut further = Vec::with_capacity(blocks as usize + seeds.len());
+                for _ in 0..blocks {
+                    let (seed, next) = key.step()?;
+                    further.push(seed);
+                    key = next;
+                }
+                further.reverse();
+                further.extend(seeds.iter().cloned());
+                *seeds = further;
+                key
+            }
+        };
+        self.ceiling = (self.ceiling.0 + blocks, key);
         Some(())
     }
 
@@ -115,16 +147,16 @@ impl SendChain {
         let len = self.class.block_len();
         let usable = |open: &OpenBlock| open.used < len && now.since(open.since) < BLOCK_AGE;
         if !self.open.as_ref().is_some_and(usable) {
-            if self.next.0 >= self.last_block() {
+            if self.next >= self.last_block() {
                 return Err(SealError::Exhausted);
             }
-            if self.next.0 >= self.ceiling.0 {
+            if self.next >= self.ceiling.0 {
                 return Err(SealError::Reserve);
             }
-            let (seed, next) = self.next.1.step().ok_or(SealError::Cipher)?;
+            let (index, seed) = (self.next, self.way.step().ok_or(SealError::Cipher)?);
+            self.next += 1;
             let key = backend.aead_key(aead, &seed.key(boot).ok_or(SealError::Cipher)?);
-            self.open = Some(OpenBlock { index: self.next.0, used: 0, since: now, key });
-            self.next = (self.next.0 + 1, next);
+            self.open = Some(OpenBlock { index, used: 0, since: now, key });
         }
         let open = self.open.as_mut().ok_or(SealError::Cipher)?;
         let counter = open.index * len + open.used;
@@ -136,5 +168,24 @@ impl SendChain {
     /// Gives up the open block and its expanded key; the next record opens another.
     pub(super) fn close_block(&mut self) {
         self.open = None;
+    }
+}
+
+impl Way {
+    /// The next block's seed; nothing leads back to it.
+    fn step(&mut self) -> Option<BlockSeed> {
+        match self {
+            Self::Key(key) => {
+                let (seed, next) = key.step()?;
+                *key = next;
+                Some(seed)
+            }
+            Self::Seeds(seeds) => {
+                let seed = seeds.last().cloned();
+                // Erased where it is: taken out, it would leave its bytes there.
+                seeds.truncate(seeds.len().saturating_sub(1));
+                seed
+            }
+        }
     }
 }

@@ -11,7 +11,9 @@ use pqc_iiot_core::control::revocation::{
     RevocationEntry, RevocationEntryId, RevocationIssuer, RevocationReason,
 };
 use pqc_iiot_core::crypto::suite::SessionSuite;
-use pqc_iiot_core::delivery::{Loss, LossReason, Origin, Receipt, ReceiptOf, ReceivedSet, StreamReceipt};
+use pqc_iiot_core::delivery::{
+    Loss, LossReason, Origin, Receipt, ReceiptOf, ReceivedSet, StreamReceipt, Verdict,
+};
 use pqc_iiot_core::endpoint::ControlTopics;
 use pqc_iiot_core::envelope::{Body, Content, Tracking};
 use pqc_iiot_core::identity::authority::RoleSigner;
@@ -268,13 +270,15 @@ pub(crate) fn origin(msg_seq: u64) -> Origin {
     Origin { boot: BootId(BOOT), msg_seq }
 }
 
-/// What press-7 has from gateway-1: of one boot 1 to 7, 9, and 11 to 300.
+/// What press-7 has from gateway-1: of one boot 1 to 7, 9, and 11 to 300; but of 11 to 20, which were reported as lost,
+/// only two had arrived.
 pub(crate) fn receipt() -> Receipt {
     let mut received = ReceivedSet::default();
     for number in (1..=7).chain([9]).chain(11..=300) {
         let _ = received.insert(number).unwrap();
     }
-    let boots = vec![ReceiptOf { boot: BootId(BOOT), received }];
+    let verdicts = vec![Verdict { first: 11, last: 20, lost: 8, unknown: 0 }];
+    let boots = vec![ReceiptOf { boot: BootId(BOOT), received, verdicts }];
     Receipt { streams: vec![StreamReceipt { stream: StreamId::default(), last_sequence: 1_300, boots }] }
 }
 
@@ -285,11 +289,12 @@ fn bodies(world: &World, prekey: &Prekey, collector: &mut Collector) -> Vec<Json
     let named = |cbor: Cbor, msg_seq| cbor.head(4, 2).bytes(&BOOT).uint(msg_seq);
     let message = |key| named(by_hand(3).uint(0).uint(2).bytes(b"23.5").uint(key), 42).0;
     let lost =
-        Body::Lost { origin: origin(43), loss: Loss { count: 1_000, reason: LossReason::DroppedOldest } };
-    let lost_by_hand = named(by_hand(3).uint(2).uint(7), 43).uint(9).head(4, 2).uint(1_000).uint(1).0;
+        Body::Lost(Loss { boot: BootId(BOOT), first: 43, last: 1_042, reason: LossReason::DroppedOldest });
+    let lost_by_hand = by_hand(2).uint(2).uint(9).head(4, 4).bytes(&BOOT).uint(43).uint(1_042).uint(1).0;
     let stream_by_hand = by_hand(2).uint(3).uint(10).head(4, 1).head(4, 3).uint(0).uint(1_300);
-    let boot_by_hand = stream_by_hand.head(4, 1).head(4, 3).bytes(&BOOT).uint(7);
-    let receipt_by_hand = boot_by_hand.head(4, 4).uint(9).uint(9).uint(11).uint(300).0;
+    let boot_by_hand = stream_by_hand.head(4, 1).head(4, 4).bytes(&BOOT).uint(7);
+    let receipt_by_hand = boot_by_hand.head(4, 4).uint(9).uint(9).uint(11).uint(300);
+    let receipt_by_hand = receipt_by_hand.head(4, 4).uint(11).uint(20).uint(8).uint(0).0;
     let bodies = [
         ("envelope/tracked", MESSAGE_TOPIC, 1, tracked(Tracking::Durable(origin(42))), message(7)),
         ("envelope/volatile", MESSAGE_TOPIC, 2, tracked(Tracking::Volatile(origin(42))), message(8)),

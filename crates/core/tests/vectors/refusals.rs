@@ -132,7 +132,13 @@ fn hostile_objects(world: &World, prekey: &Prekey, collector: &mut Collector) ->
             body: Body::Message { content: telemetry, tracking: Tracking::Durable(origin(0)) },
             ..honest.clone()
         },
-        Order { name: "envelope/no-loss", topic: CONTROL_TOPIC, body: report(1, 0), ..honest.clone() },
+        Order { name: "envelope/no-loss", topic: CONTROL_TOPIC, body: report(2, 1), ..honest.clone() },
+        Order {
+            name: "envelope/loss-of-number-0",
+            topic: CONTROL_TOPIC,
+            body: report(0, 1),
+            ..honest.clone()
+        },
         Order {
             name: "envelope/receipt-of-one-stream-twice",
             topic: CONTROL_TOPIC,
@@ -182,8 +188,8 @@ fn hostile_objects(world: &World, prekey: &Prekey, collector: &mut Collector) ->
     objects
 }
 
-fn report(msg_seq: u64, count: u64) -> Body {
-    Body::Lost { origin: origin(msg_seq), loss: Loss { count, reason: LossReason::Aged } }
+fn report(first: u64, last: u64) -> Body {
+    Body::Lost(Loss { boot: origin(1).boot, first, last, reason: LossReason::Aged })
 }
 
 fn cases(world: &World, collector: &Collector) -> Vec<Case> {
@@ -284,6 +290,7 @@ fn messages(world: &World, collector: &Collector) -> Vec<Case> {
         },
         body("message number 0", "malformed", "envelope/number-0"),
         body("a loss of nothing", "malformed", "envelope/no-loss"),
+        body("a loss of number 0", "malformed", "envelope/loss-of-number-0"),
         body("one stream twice in a receipt", "malformed", "envelope/receipt-of-one-stream-twice"),
         Case { name: "expired content", refused: "message-expired", object: "envelope/expired", ..MESSAGE },
         Case { name: "outside the grant", refused: "no-grant", object: "envelope/outside-grant", ..MESSAGE },

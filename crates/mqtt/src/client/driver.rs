@@ -1,5 +1,7 @@
 //! The task that feeds the endpoint and carries out what it asks for.
 
+mod batch;
+
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -86,6 +88,8 @@ pub(super) struct Driver {
     room: usize,
     deadline: Option<tokio::time::Instant>,
     connected_before: bool,
+    /// Why nothing becomes durable at present.
+    store_waits: Option<String>,
     closing: Option<Closing>,
     /// Held for its lock.
     _directory: Option<DataDir>,
@@ -179,6 +183,7 @@ impl Driver {
             last_ticket: 0,
             deadline: None,
             connected_before: false,
+            store_waits: None,
             closing: None,
             _directory: storage.directory,
         })
@@ -195,15 +200,20 @@ impl Driver {
         };
         if let Stop::StoreFailed(reason) = stop {
             tracing::error!(%reason, "state could not be written: the client stops");
-            // Everything else ends now, whether or not the application takes this.
-            let Self { events, .. } = self;
+            // Everything else ends now, whether or not the application takes this: publishers and whoever opens the
+            // directory next must not wait for it.
+            let events = self.events.clone();
+            let _ = tokio::task::spawn_blocking(move || drop(self)).await;
             let _ = events.send(ClientEvent::StoreFailed { reason }).await;
             return;
         }
         self.transport.close(SHUTDOWN_WAIT).await;
         // Everything was answered as durable, or the shutdown's time is over: the writer flushes what is left.
         let Self { writer, closing, _directory: directory, .. } = self;
-        let _ = tokio::task::spawn_blocking(move || drop(writer)).await;
+        let flushed = tokio::task::spawn_blocking(move || writer.shutdown()).await;
+        if let Ok(Err(error)) = flushed {
+            tracing::error!(%error, "what was not accepted yet at the shutdown is not on disk");
+        }
         // Whoever waits for the shutdown may open the directory again at once.
         drop(directory);
         if let Some(closing) = closing {
@@ -272,13 +282,7 @@ impl Driver {
             Some(request) = self.requests.recv(), if accept => self.request(request),
             Some(work) = self.work.recv(), if accept && room => self.work(work),
             Some((id, result)) = self.answers.recv() => self.feed(Input::Provided(id, result)),
-            Some(completion) = self.durable.recv() => match completion {
-                Completion::Durable(seq) => self.feed(Input::Persisted(seq)),
-                Completion::Read { token, rows } => self.feed(Input::Loaded(OperationId(token), rows)),
-                Completion::Waiting(error) => tracing::error!(%error, "the store waits"),
-                Completion::Failed(error) => return Err(Stop::StoreFailed(error.to_string())),
-                _ => {}
-            },
+            Some(completion) = self.durable.recv() => self.completed(completion)?,
             Some(message) = self.consumed.recv() => self.consume(message),
             finished = self.outgoing.finished() => self.finish(finished),
             permit = events.reserve(), if !self.undelivered.is_empty() => {
@@ -295,6 +299,30 @@ impl Driver {
             },
             () = sleep_until(in_hand) => {}
             () = sleep_until(until) => return Err(Stop::Shutdown),
+        }
+        self.take_ready()
+    }
+
+    fn completed(&mut self, completion: Completion) -> Result<(), Stop> {
+        match completion {
+            Completion::Durable(seq) => {
+                if self.store_waits.take().is_some() {
+                    tracing::warn!("the store writes again");
+                    self.tell(ClientEvent::StoreResumed);
+                }
+                self.feed(Input::Persisted(seq));
+            }
+            Completion::Read { token, rows } => self.feed(Input::Loaded(OperationId(token), rows)),
+            Completion::Waiting(error) => {
+                tracing::error!(%error, "the store waits");
+                let reason = error.to_string();
+                // It may be told once for the log and once for the rows.
+                if self.store_waits.replace(reason.clone()).is_none() {
+                    self.tell(ClientEvent::StoreWaits { reason });
+                }
+            }
+            Completion::Failed(error) => return Err(Stop::StoreFailed(error.to_string())),
+            _ => {}
         }
         Ok(())
     }
@@ -344,6 +372,12 @@ impl Driver {
                         self.resolve(ticket, Ok(()));
                     }
                 }
+            }
+            Event::GroupChanged { ticket } => {
+                if let Some(sender) = self.tickets.get_mut(&ticket) {
+                    sender.accept();
+                }
+                self.resolve(ticket, Ok(()));
             }
             Event::Delivered { peer, stream, count, mut tickets } => {
                 for ticket in tickets.drain(..) {
@@ -437,6 +471,7 @@ impl Driver {
                 let _ = answer.send(ClientStatus {
                     endpoint: self.endpoint.status(),
                     connected: self.transport.is_connected(),
+                    store_waits: self.store_waits.clone(),
                     unacknowledged: self.acks.len(),
                     outgoing: self.outgoing.len(),
                     dropped: self.dropped,
@@ -473,6 +508,11 @@ impl Driver {
                 let ticket = self.next_ticket();
                 self.tickets.insert(ticket, sender);
                 self.feed(Input::Command(Command::Publish(publication.into_publish(ticket))));
+            }
+            Work::Group(work, sender) => {
+                let ticket = self.next_ticket();
+                self.tickets.insert(ticket, sender);
+                self.feed(Input::Command(work.into_command(ticket)));
             }
             Work::Consume { messages, effects, done } => {
                 let ticket = self.next_ticket();

@@ -32,7 +32,16 @@ pub enum ClientEvent {
         /// Why.
         error: SubscribeError,
     },
-    /// State or audit log could not be written. The client has stopped: nothing is sent or accepted that is not on disk.
+    /// The disk is full. Until there is room, nothing is accepted, told or acknowledged; nothing is lost. The client tries
+    /// again by itself.
+    StoreWaits {
+        /// What there is no room for.
+        reason: String,
+    },
+    /// There is room again, and what waited is on disk.
+    StoreResumed,
+    /// State or audit log could not be read or written. The client has stopped: nothing is sent or accepted that is not on
+    /// disk, and nothing is known of what was being written. Open it again.
     StoreFailed {
         /// Why.
         reason: String,

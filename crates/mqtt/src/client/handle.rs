@@ -5,7 +5,7 @@ use std::time::Duration;
 use thiserror::Error;
 use tokio::sync::{mpsc, oneshot};
 
-use pqc_iiot_core::endpoint::{Effect, InboxId, SendFailure, Status};
+use pqc_iiot_core::endpoint::{Command, Effect, InboxId, SendFailure, Status, Ticket};
 use pqc_iiot_core::envelope::Content;
 use pqc_iiot_core::ids::{PeerId, StreamId};
 use pqc_iiot_core::topic::{Topic, TopicFilter};
@@ -31,7 +31,27 @@ const QUEUE_WAIT: Duration = Duration::from_secs(5);
 pub(super) enum Work {
     AddPeer(PeerId),
     Publish(Publication, Sender),
+    Group(GroupWork, Sender),
     Consume { messages: Vec<InboxId>, effects: Vec<Effect>, done: oneshot::Sender<()> },
+}
+
+/// What concerns topic groups.
+pub(super) enum GroupWork {
+    Create(TopicFilter),
+    Add(TopicFilter, PeerId),
+    Remove(TopicFilter, PeerId),
+    Publish(Topic, Vec<u8>),
+}
+
+impl GroupWork {
+    pub(super) fn into_command(self, ticket: Ticket) -> Command {
+        match self {
+            Self::Create(filter) => Command::CreateGroup { ticket, filter },
+            Self::Add(filter, peer) => Command::AddSubscriber { ticket, filter, peer },
+            Self::Remove(filter, peer) => Command::RemoveSubscriber { ticket, filter, peer },
+            Self::Publish(topic, payload) => Command::PublishTopic { ticket, topic, payload },
+        }
+    }
 }
 
 /// What a handle asks of the driver at any time.
@@ -64,6 +84,8 @@ pub struct ClientStatus {
     pub endpoint: Status,
     /// Whether the broker has accepted the present connection.
     pub connected: bool,
+    /// Why nothing becomes durable at present: the disk is full.
+    pub store_waits: Option<String>,
     /// Deliveries not yet acknowledged to the broker.
     pub unacknowledged: usize,
     /// Packets the broker has not acknowledged.
@@ -88,8 +110,12 @@ impl SecureMqttClient {
     /// receiver's receipt, through lost links, restarts of either side and brokers that forget. Await the [`Delivery`]
     /// to know of the receipt; dropping it withdraws nothing.
     ///
+    /// While the disk is full it waits; [`ClientEvent::StoreWaits`](super::ClientEvent::StoreWaits) says so. The message may
+    /// be accepted later although nobody waits for it any more.
+    ///
     /// # Errors
     ///
+    /// [`PublishError::Busy`] if there was no room in the queue within 5 seconds: it is not accepted.
     /// [`PublishError::Refused`] says which condition is missing, before anything is sent.
     pub async fn publish_encrypted(
         &self,
@@ -127,6 +153,52 @@ impl SecureMqttClient {
         content: Content,
     ) -> Result<Delivery, PublishError> {
         self.queue(Publication::new(topic.clone(), peer.clone(), content).stream(stream)).await
+    }
+
+    /// Has a topic group for the topics of `filter`: one record reaches all its members. Returns once it is on disk; one
+    /// that is there already stays as it is.
+    ///
+    /// # Errors
+    ///
+    /// [`PublishError::Refused`] if our publish grants do not cover the filter, or another group's overlaps it.
+    pub async fn create_group(&self, filter: TopicFilter) -> Result<(), PublishError> {
+        self.group(GroupWork::Create(filter)).await
+    }
+
+    /// Makes a peer a member of a group of ours. Returns once that is on disk; it reads what is sealed after it was handed
+    /// the key in its session.
+    ///
+    /// # Errors
+    ///
+    /// [`PublishError::Refused`] if there is no such group or peer, or its subscribe grants do not cover the filter.
+    pub async fn add_subscriber(&self, filter: TopicFilter, peer: PeerId) -> Result<(), PublishError> {
+        self.group(GroupWork::Add(filter, peer)).await
+    }
+
+    /// Ends a membership. Returns once that is on disk; the peer reads nothing that is sealed from now on.
+    ///
+    /// # Errors
+    ///
+    /// [`PublishError::Refused`] if there is no such group.
+    pub async fn remove_subscriber(&self, filter: TopicFilter, peer: PeerId) -> Result<(), PublishError> {
+        self.group(GroupWork::Remove(filter, peer)).await
+    }
+
+    /// Seals telemetry once for all members of the group whose filter matches `topic`, and hands it to the transport. No
+    /// receipt follows, and nothing is kept: members get it as
+    /// [`Event::GroupMessage`](pqc_iiot_core::endpoint::Event::GroupMessage) if the broker delivers it.
+    ///
+    /// # Errors
+    ///
+    /// [`PublishError::Refused`] says why it was not sealed; without a link it is not.
+    pub async fn publish_topic(&self, topic: &Topic, payload: Vec<u8>) -> Result<(), PublishError> {
+        self.group(GroupWork::Publish(topic.clone(), payload)).await
+    }
+
+    async fn group(&self, work: GroupWork) -> Result<(), PublishError> {
+        let (sender, mut done) = delivery();
+        self.work(Work::Group(work, sender)).await?;
+        done.accepted().await
     }
 
     /// Consumes messages, and changes the application's own rows in the same transaction: an application that keeps all

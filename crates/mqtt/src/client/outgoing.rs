@@ -5,6 +5,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
+use futures_util::stream::{FuturesUnordered, Stream};
 
 use pqc_iiot_core::endpoint::{Purpose, Transmit};
 use pqc_iiot_core::ids::PeerId;
@@ -19,6 +20,21 @@ struct Packet {
     withdrawn: bool,
 }
 
+/// A completion with its packet's place.
+struct Numbered {
+    order: u64,
+    completion: Completion,
+}
+
+impl Future for Numbered {
+    type Output = (u64, Result<(), PublishError>);
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let order = self.order;
+        Pin::new(&mut self.completion).poll(context).map(|result| (order, result))
+    }
+}
+
 /// What the transport said of a packet in the end.
 pub(super) struct Finished {
     pub(super) purpose: Purpose,
@@ -30,12 +46,23 @@ pub(super) struct Outgoing {
     window: usize,
     next: u64,
     queue: VecDeque<(u64, Packet)>,
-    sent: BTreeMap<u64, (Packet, Completion)>,
+    sent: BTreeMap<u64, Packet>,
+    /// Their completions: only those that have something to say are looked at.
+    completions: FuturesUnordered<Numbered>,
+    /// Not told to the caller yet.
+    finished: VecDeque<Finished>,
 }
 
 impl Outgoing {
     pub(super) fn new(window: usize) -> Self {
-        Self { window, next: 0, queue: VecDeque::new(), sent: BTreeMap::new() }
+        Self {
+            window,
+            next: 0,
+            queue: VecDeque::new(),
+            sent: BTreeMap::new(),
+            completions: FuturesUnordered::new(),
+            finished: VecDeque::new(),
+        }
     }
 
     /// Queues a packet in place of what it makes superfluous: a flapping connection must not queue copies without end.
@@ -47,7 +74,7 @@ impl Outgoing {
             message.qos = Qos::AtMostOnce;
         }
         let packet = Packet { purpose: transmit.purpose, message, withdrawn: false };
-        let under_way = |(old, _): &(Packet, Completion)| old.same_bytes(&packet);
+        let under_way = |old: &Packet| old.same_bytes(&packet);
         if acknowledged && !packet.message.retain && self.sent.values().any(under_way) {
             return;
         }
@@ -63,7 +90,7 @@ impl Outgoing {
     /// Drops what is for `peer` and has not left; what is with the transport is not given to it again.
     pub(super) fn withdraw(&mut self, peer: &PeerId) {
         self.queue.retain(|(_, packet)| packet.purpose.peer() != Some(peer));
-        for (packet, _) in self.sent.values_mut().filter(|(packet, _)| packet.purpose.peer() == Some(peer)) {
+        for packet in self.sent.values_mut().filter(|packet| packet.purpose.peer() == Some(peer)) {
             packet.withdrawn = true;
         }
     }
@@ -83,7 +110,8 @@ impl Outgoing {
             let (order, packet) = self.queue.pop_front()?;
             match transport.try_publish(packet.message.clone()) {
                 Ok(completion) => {
-                    self.sent.insert(order, (packet, completion));
+                    self.sent.insert(order, packet);
+                    self.completions.push(Numbered { order, completion });
                 }
                 Err(PublishError::QueueFull) => {
                     self.queue.push_front((order, packet));
@@ -101,28 +129,35 @@ impl Outgoing {
     }
 
     fn poll_finished(&mut self, context: &mut Context<'_>) -> Poll<Finished> {
-        let mut done = None;
-        for (order, (_, completion)) in &mut self.sent {
-            if let Poll::Ready(result) = Pin::new(completion).poll(context) {
-                done = Some((*order, result));
-                break;
+        let mut ended = Vec::new();
+        if self.finished.is_empty() {
+            // All of them before the caller submits again: what one lost session gives back must not be overtaken.
+            while let Poll::Ready(Some(one)) = Pin::new(&mut self.completions).poll_next(context) {
+                ended.push(one);
             }
         }
-        let Some((order, result)) = done else { return Poll::Pending };
-        let Some((packet, _)) = self.sent.remove(&order) else { return Poll::Pending };
-        let purpose = packet.purpose.clone();
-        if result == Err(PublishError::SessionLost) {
-            let again = !packet.withdrawn
-                && packet.message.qos == Qos::AtLeastOnce
-                && !self.queue.iter().any(|(_, queued)| packet.replaced_by(queued));
-            if again {
-                let at = self.queue.partition_point(|(queued, _)| *queued < order);
-                self.queue.insert(at, (order, packet));
+        for (order, mut result) in ended {
+            let Some(packet) = self.sent.remove(&order) else { continue };
+            let purpose = packet.purpose.clone();
+            if result == Err(PublishError::SessionLost) {
+                self.give_back(order, packet);
+                // The caller submits again after every event.
+                result = Ok(());
             }
-            // The caller submits again after every event.
-            return Poll::Ready(Finished { purpose, result: Ok(()) });
+            self.finished.push_back(Finished { purpose, result });
         }
-        Poll::Ready(Finished { purpose, result })
+        self.finished.pop_front().map_or(Poll::Pending, Poll::Ready)
+    }
+
+    /// A lost session leaves a packet in doubt: it is sent again, in its place, unless nobody wants that any more.
+    fn give_back(&mut self, order: u64, packet: Packet) {
+        let again = !packet.withdrawn
+            && packet.message.qos == Qos::AtLeastOnce
+            && !self.queue.iter().any(|(_, queued)| packet.replaced_by(queued));
+        if again {
+            let at = self.queue.partition_point(|(queued, _)| *queued < order);
+            self.queue.insert(at, (order, packet));
+        }
     }
 }
 
@@ -137,3 +172,8 @@ impl Packet {
         self.purpose == newer.purpose && (self.purpose != Purpose::Own || of_own_topic())
     }
 }
+
+#[cfg(all(test, feature = "testing"))]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#[path = "outgoing_tests.rs"]
+mod tests;

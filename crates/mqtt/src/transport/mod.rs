@@ -148,6 +148,15 @@ impl Events {
         }
         event
     }
+
+    /// The next event, if there is one now.
+    pub fn try_recv(&mut self) -> Option<Event> {
+        let event = self.events.try_recv().ok();
+        if matches!(event, Some(Event::Message(_) | Event::Oversized { .. })) {
+            self.gate.taken();
+        }
+        event
+    }
 }
 
 /// A handle to a connection that keeps itself alive.

@@ -1,7 +1,8 @@
 //! A plant of secure clients on a broker: one authority, enrolled identities, and what each client was told.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
@@ -12,6 +13,7 @@ use pqc_iiot_core::crypto::secret::Secret;
 use pqc_iiot_core::crypto::suite::{Kem, SessionSuite, SignatureSet};
 use pqc_iiot_core::endpoint::{ControlTopics, Event as Protocol, Message, PeerLoss, RefusalReason};
 use pqc_iiot_core::envelope::Content;
+use pqc_iiot_core::group::MessageName;
 use pqc_iiot_core::identity::authority::{Authority, AuthoritySeeds, IssueParameters};
 use pqc_iiot_core::identity::certificate::Tier;
 use pqc_iiot_core::identity::grants::{Action, Grant};
@@ -20,13 +22,14 @@ use pqc_iiot_core::ids::{PeerId, StreamId};
 use pqc_iiot_core::provider::{ProviderRequest, ProviderResponse};
 use pqc_iiot_core::time::UnixTime;
 use pqc_iiot_core::topic::{Topic, TopicFilter};
-use pqc_iiot_mqtt::client::{ClientConfig, Delivery, OpenError, PublishError};
+use pqc_iiot_mqtt::client::{ClientConfig, Delivery, OpenError, PublishError, Storage};
 use pqc_iiot_mqtt::transport::{Event, Outbound, ProtocolVersion, Qos, TransportOptions};
 use pqc_iiot_mqtt::{ClientEvent, Events, SecureMqttClient};
 use pqc_iiot_provider::SecurityProvider;
 use pqc_iiot_provider::datadir::{DataDir, DataFile};
 use pqc_iiot_provider::random::SystemRandom;
 use pqc_iiot_provider::software::{SoftwareProvider, Unlock};
+use pqc_iiot_provider::store::Store;
 
 use super::{Broker, Client, options, unique};
 
@@ -45,6 +48,8 @@ pub struct Plant {
     revocations: RevocationIssuer,
     random: SystemRandom,
     pub prefix: String,
+    /// Where the directories are that were moved.
+    moved: BTreeMap<String, PathBuf>,
 }
 
 impl Plant {
@@ -61,6 +66,7 @@ impl Plant {
             revocations: RevocationIssuer::new(),
             random,
             prefix: unique("pqc").replace('/', "-"),
+            moved: BTreeMap::new(),
         };
         for name in ["gateway", "press", "lathe"] {
             plant.enrol(name);
@@ -106,7 +112,19 @@ impl Plant {
     }
 
     pub fn directory(&self, name: &str) -> PathBuf {
-        self.root.path().join(name)
+        self.moved.get(name).cloned().unwrap_or_else(|| self.root.path().join(name))
+    }
+
+    /// Moves an identity that was not used yet to another file system.
+    pub fn relocate(&mut self, name: &str, to: &Path) {
+        let (from, to) = (self.directory(name), to.join(name));
+        drop(DataDir::create(&to).unwrap());
+        for file in [DataFile::Identity, DataFile::Certificate, DataFile::Anchors] {
+            let content = std::fs::read(from.join(file.name())).unwrap();
+            DataDir::open(&to).unwrap().write(file, &content).unwrap();
+        }
+        std::fs::remove_dir_all(from).unwrap();
+        self.moved.insert(name.to_owned(), to);
     }
 
     pub fn control(&self) -> ControlTopics {
@@ -188,17 +206,52 @@ impl Plant {
     ) -> Member {
         let transport = self.transport(name, broker, version);
         let member = self.try_open_with(name, transport, configure).await.unwrap();
-        for id in peers {
-            member.client.add_peer(peer(id)).await.unwrap();
-        }
-        member.client.subscribe(&self.everything()).await.unwrap();
+        member.follow(self, peers).await;
+        member
+    }
+
+    /// As [`Plant::open`], on what `wrap` makes of the store.
+    pub async fn open_wrapped(
+        &self,
+        name: &str,
+        peers: &[&str],
+        broker: &Broker,
+        wrap: impl FnOnce(Box<dyn Store>) -> Box<dyn Store>,
+    ) -> Member {
+        let directory = DataDir::open(self.directory(name)).unwrap();
+        let provider: Arc<dyn SecurityProvider> =
+            Arc::new(SoftwareProvider::open(&directory, &unlock()).unwrap());
+        let certificate = directory.read(DataFile::Certificate, 1 << 16).unwrap().unwrap();
+        let transport = self.transport(name, broker, ProtocolVersion::V5);
+        let mut config = ClientConfig::new(&*provider, certificate, self.anchors.clone(), transport).unwrap();
+        config.endpoint.prefix = self.prefix.clone();
+        let mut storage = Storage::open(directory, &provider, &config.endpoint).unwrap();
+        storage.store = wrap(storage.store);
+        let opened = SecureMqttClient::new_with_provider(provider, storage, config).await.unwrap();
+        let member =
+            Member { name: name.to_owned(), client: opened.0, events: opened.1, told: Told::default() };
+        member.follow(self, peers).await;
         member
     }
 
     /// Opens `gateway` and `press`, and waits until they can send to each other.
     pub async fn pair(&self, broker: &Broker, version: ProtocolVersion) -> (Member, Member) {
-        let mut gateway = self.open("gateway", &["press"], broker, version).await;
-        let mut press = self.open("press", &["gateway"], broker, version).await;
+        self.pair_with(broker, version, |_| ()).await
+    }
+
+    /// The same without sessions: everything goes in envelopes.
+    pub async fn pair_with_envelopes(&self, broker: &Broker, version: ProtocolVersion) -> (Member, Member) {
+        self.pair_with(broker, version, |config| config.endpoint.sessions.enabled = false).await
+    }
+
+    async fn pair_with(
+        &self,
+        broker: &Broker,
+        version: ProtocolVersion,
+        configure: impl Fn(&mut ClientConfig),
+    ) -> (Member, Member) {
+        let mut gateway = self.open_with("gateway", &["press"], broker, version, &configure).await;
+        let mut press = self.open_with("press", &["gateway"], broker, version, &configure).await;
         gateway.until("the press is ready", |told| told.ready.contains("press")).await;
         press.until("the gateway is ready", |told| told.ready.contains("gateway")).await;
         (gateway, press)
@@ -238,6 +291,16 @@ pub struct Told {
     pub refused: BTreeMap<RefusalReason, u64>,
     pub connections: u32,
     pub disconnections: u32,
+    /// How often the disk was full, and how often there was room again.
+    pub store_waits: Vec<String>,
+    pub store_resumed: usize,
+    /// Why the store failed, of a plant where it may.
+    pub store_failed: Option<String>,
+    pub store_may_fail: bool,
+    /// Messages to groups, and their names.
+    pub group: Vec<(String, MessageName)>,
+    /// Which of them are the publisher's for certain.
+    pub group_verified: Vec<MessageName>,
 }
 
 impl Told {
@@ -257,6 +320,11 @@ impl Told {
             ClientEvent::Connected { .. } => self.connections += 1,
             ClientEvent::Disconnected { .. } => self.disconnections += 1,
             ClientEvent::Protocol(Protocol::Message(message)) => self.messages.push(message),
+            ClientEvent::Protocol(Protocol::GroupMessage { payload, name, verified, .. }) => {
+                self.group.push((String::from_utf8_lossy(&payload).into_owned(), name));
+                self.group_verified.extend(verified.then_some(name));
+            }
+            ClientEvent::Protocol(Protocol::GroupVerified { name, .. }) => self.group_verified.push(name),
             ClientEvent::Protocol(Protocol::PeerReady { peer, .. }) => {
                 self.ready.insert(peer.as_str().to_owned());
             }
@@ -268,6 +336,9 @@ impl Told {
             ClientEvent::Protocol(Protocol::Refused { reason, .. }) => {
                 *self.refused.entry(reason).or_default() += 1;
             }
+            ClientEvent::StoreWaits { reason } => self.store_waits.push(reason),
+            ClientEvent::StoreResumed => self.store_resumed += 1,
+            ClientEvent::StoreFailed { reason } if self.store_may_fail => self.store_failed = Some(reason),
             ClientEvent::StoreFailed { reason } => panic!("the store failed: {reason}"),
             ClientEvent::SubscriptionRefused { filter, error } => panic!("{filter}: {error}"),
             _ => {}
@@ -284,6 +355,14 @@ pub struct Member {
 }
 
 impl Member {
+    /// Gets to know `peers`, and subscribes to the whole plant.
+    async fn follow(&self, plant: &Plant, peers: &[&str]) {
+        for id in peers {
+            self.client.add_peer(peer(id)).await.unwrap();
+        }
+        self.client.subscribe(&plant.everything()).await.unwrap();
+    }
+
     /// Takes events until `done`.
     pub async fn until(&mut self, what: &str, mut done: impl FnMut(&Told) -> bool) {
         let deadline = tokio::time::Instant::now() + PATIENCE;

@@ -1,14 +1,14 @@
 //! The plaintext twin: everything that delivery does, nothing that cryptography does.
 //!
 //! It commits the rows of a client in the same transactions through the same store and writer (which seals every row at
-//! rest), keeps the same window, acknowledges and confirms in the same rhythm, and talks over the same transport; but it
-//! neither encapsulates, encrypts, signs, verifies nor opens. What a message is on the network is the payload and 40 bytes.
+//! rest), acknowledges and confirms in the same rhythm as a session does, and talks over the same transport; but it neither
+//! encrypts nor opens, and shakes no hands. What a message is on the network is the payload and 40 bytes.
 //! It keeps no grants, budgets or audit log, and resends nothing: a round that needs that fails.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
-use pqc_iiot_core::replay::MAX_IN_FLIGHT;
+use pqc_iiot_core::endpoint::{RECEIPT_AFTER, RECEIPT_EVERY_IN_SESSION};
 use pqc_iiot_mqtt::transport::{AckToken, Event, Events, Outbound, Qos, Transport};
 use tempfile::TempDir;
 use tokio::sync::{mpsc, oneshot};
@@ -17,14 +17,11 @@ use tokio::task::JoinHandle;
 use super::super::BenchError;
 use super::broker::Broker;
 use super::disk::Disk;
-use super::{failed, numbered, rows};
+use super::{WINDOW, failed, numbered, rows};
 
 /// As the client's own.
 const QUEUE: usize = 64;
 const MAX_BACKLOG: u64 = 256;
-const RESERVATION: u64 = 1024;
-const RECEIPT_EVERY: u64 = 16;
-const RECEIPT_AFTER: Duration = Duration::from_secs(1);
 
 type Outcome = Result<(), BenchError>;
 
@@ -61,10 +58,7 @@ impl Plain {
             disk: Disk::create(&path)?,
             jobs,
             entries: BTreeMap::new(),
-            waiting: VecDeque::new(),
-            in_flight: 0,
             accepted: 0,
-            sent: 0,
         };
         let ((transport, network), path) = connect("receiver")?;
         transport.subscribe(rows::TOPIC, Qos::AtLeastOnce).await.map_err(|e| failed("subscribing", e))?;
@@ -80,7 +74,6 @@ impl Plain {
             heard: 0,
             unconfirmed: 0,
             receipt_at: None,
-            receipts: 0,
         };
         let ends = [tokio::spawn(sender.run()), tokio::spawn(receiver.run())];
         Ok(Self { publish, received, consumed, ends, _directory: directory })
@@ -91,12 +84,17 @@ impl Plain {
         let ended = || BenchError::Outcome("the plaintext twin ended");
         let start = Instant::now();
         let sending = async {
-            let mut deliveries = Vec::new();
+            let mut deliveries = VecDeque::<oneshot::Receiver<()>>::new();
             for number in 0..messages {
+                if deliveries.len() >= WINDOW
+                    && let Some(oldest) = deliveries.pop_front()
+                {
+                    oldest.await.map_err(|_| ended())?;
+                }
                 let (confirmed, delivery) = oneshot::channel();
                 let job = Job { payload: numbered(number), confirmed };
                 publish.send(job).await.map_err(|_| ended())?;
-                deliveries.push(delivery);
+                deliveries.push_back(delivery);
             }
             Ok::<_, BenchError>(deliveries)
         };
@@ -146,8 +144,7 @@ fn publisher(transport: Transport) -> mpsc::UnboundedSender<Outbound> {
 }
 
 struct Entry {
-    payload: Vec<u8>,
-    packet: Option<Vec<u8>>,
+    packet: Vec<u8>,
     confirmed: oneshot::Sender<()>,
 }
 
@@ -163,10 +160,7 @@ struct Sender {
     disk: Disk<Sending>,
     jobs: mpsc::Receiver<Job>,
     entries: BTreeMap<u64, Entry>,
-    waiting: VecDeque<u64>,
-    in_flight: u64,
     accepted: u64,
-    sent: u64,
 }
 
 impl Sender {
@@ -195,45 +189,26 @@ impl Sender {
     fn accept(&mut self, job: Job) -> Outcome {
         self.accepted += 1;
         let Job { payload, confirmed } = job;
-        self.disk.persist(vec![rows::outbox(self.accepted, &payload, None)])?;
-        self.entries.insert(self.accepted, Entry { payload, packet: None, confirmed });
-        self.waiting.push_back(self.accepted);
-        self.pump()
-    }
-
-    fn pump(&mut self) -> Outcome {
-        while self.in_flight < MAX_IN_FLIGHT
-            && let Some(number) = self.waiting.pop_front()
-        {
-            let Some(entry) = self.entries.get_mut(&number) else { continue };
-            self.in_flight += 1;
-            self.sent += 1;
-            if self.sent % RESERVATION == 1 {
-                self.disk.persist(vec![rows::ceiling(self.sent + RESERVATION, 0)])?;
-            }
-            let packet = rows::packet(number, &entry.payload);
-            self.disk.persist(vec![rows::outbox(number, &entry.payload, Some(&packet))])?;
-            entry.packet = Some(packet);
-            self.disk.then(Sending::Transmit(number));
-        }
+        self.disk.persist(vec![rows::outbox(self.accepted, &payload)])?;
+        let packet = rows::packet(self.accepted, &payload);
+        self.entries.insert(self.accepted, Entry { packet, confirmed });
+        self.disk.then(Sending::Transmit(self.accepted));
         Ok(())
     }
 
     fn receipt(&mut self, up_to: u64) -> Outcome {
-        self.disk.persist(vec![rows::window(up_to, 7)])?;
         let waiting = self.entries.split_off(&(up_to + 1));
         let done = std::mem::replace(&mut self.entries, waiting);
-        self.in_flight -= done.len() as u64;
         self.disk.persist(done.keys().map(|number| rows::confirmed(*number)).collect())?;
         self.disk.then(Sending::Confirm(done.into_values().map(|entry| entry.confirmed).collect()));
-        self.pump()
+        Ok(())
     }
 
     fn carry_out(&self, next: Sending) {
         match next {
             Sending::Transmit(number) => {
                 // Kept until its receipt, to be sent again.
-                let packet = self.entries.get(&number).and_then(|entry| entry.packet.clone());
+                let packet = self.entries.get(&number).map(|entry| entry.packet.clone());
                 if let Some(packet) = packet {
                     // Without a publisher the round ends by its own patience.
                     let _ = self.packets.send(Outbound::new(rows::TOPIC, packet));
@@ -262,9 +237,8 @@ struct Receiver {
     events: mpsc::UnboundedSender<(u64, Vec<u8>)>,
     consumed: mpsc::UnboundedReceiver<u64>,
     heard: u64,
-    unconfirmed: u64,
+    unconfirmed: u32,
     receipt_at: Option<tokio::time::Instant>,
-    receipts: u64,
 }
 
 impl Receiver {
@@ -306,7 +280,7 @@ impl Receiver {
         self.disk.persist(rows::arrived(number, &payload))?;
         self.disk.then(Receiving::Tell(number, payload, token));
         self.unconfirmed += 1;
-        if self.unconfirmed >= RECEIPT_EVERY {
+        if self.unconfirmed >= RECEIPT_EVERY_IN_SESSION {
             return self.confirm();
         }
         self.receipt_at.get_or_insert_with(|| tokio::time::Instant::now() + RECEIPT_AFTER);
@@ -316,10 +290,6 @@ impl Receiver {
     fn confirm(&mut self) -> Outcome {
         self.unconfirmed = 0;
         self.receipt_at = None;
-        self.receipts += 1;
-        if self.receipts % RESERVATION == 1 {
-            self.disk.persist(vec![rows::ceiling(self.receipts + RESERVATION, 7)])?;
-        }
         self.disk.then(Receiving::Receipt(rows::packet(self.heard, &[])));
         Ok(())
     }

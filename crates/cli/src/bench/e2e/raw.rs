@@ -9,12 +9,9 @@ use tokio::sync::Semaphore;
 
 use super::super::BenchError;
 use super::broker::Broker;
-use super::{failed, numbered};
+use super::{WINDOW, failed, numbered};
 
 const TOPIC: &str = "bench/raw";
-/// How far the sender may be ahead of the receiver: a broker drops what it cannot queue.
-const AHEAD: usize = 256;
-
 pub(super) struct Raw {
     sender: Transport,
     receiver: Transport,
@@ -37,7 +34,7 @@ impl Raw {
 
     pub(super) async fn round(&mut self, messages: u64) -> Result<Duration, BenchError> {
         let Self { sender, receiver, received } = self;
-        let room = Arc::new(Semaphore::new(AHEAD));
+        let room = Arc::new(Semaphore::new(WINDOW));
         let start = Instant::now();
         let sending = async {
             let mut under_way = VecDeque::new();
@@ -47,7 +44,7 @@ impl Raw {
                 let message = Outbound::new(TOPIC, numbered(number));
                 let completion = sender.publish(message).await;
                 under_way.push_back(completion.map_err(|error| failed("publishing", error))?);
-                if under_way.len() >= AHEAD
+                if under_way.len() >= WINDOW
                     && let Some(oldest) = under_way.pop_front()
                 {
                     oldest.await.map_err(|error| failed("publishing", error))?;

@@ -1,16 +1,19 @@
 //! Two secure clients, each with store, audit log and provider of its own.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use pqc_iiot_core::crypto::aws_lc::AWS_LC;
 use pqc_iiot_core::crypto::suite::SessionSuite;
-use pqc_iiot_core::endpoint::Event;
+use pqc_iiot_core::endpoint::{Event, Protection};
 use pqc_iiot_core::envelope::Content;
 use pqc_iiot_core::ids::PeerId;
 use pqc_iiot_core::time::UnixTime;
 use pqc_iiot_core::topic::{Topic, TopicFilter};
-use pqc_iiot_mqtt::client::{ClientConfig, ClientEvent, Events, Publication, SecureMqttClient, Storage};
+use pqc_iiot_mqtt::client::{
+    ClientConfig, ClientEvent, Delivery, Events, Publication, SecureMqttClient, Storage,
+};
 use pqc_iiot_provider::datadir::DataDir;
 use pqc_iiot_provider::{SecurityProvider, SoftwareProvider};
 use tempfile::TempDir;
@@ -18,7 +21,7 @@ use tempfile::TempDir;
 use super::super::BenchError;
 use super::super::fleet::{Fleet, set_of};
 use super::broker::Broker;
-use super::{PATIENCE, failed, numbered};
+use super::{PATIENCE, WINDOW, failed, numbered};
 
 const TOPIC: &str = "plant/line-4/press-7/telemetry";
 const SUITE: SessionSuite = SessionSuite::Hybrid;
@@ -45,9 +48,18 @@ impl Sealed {
         receiver.add_peer(from.clone()).await.map_err(|error| failed("adding a peer", error))?;
         ready(&mut events, &to).await?;
         ready(&mut received, &from).await?;
+        let topic = Topic::new(TOPIC).map_err(|_| BenchError::Setup("a topic"))?;
+        // The first message brings the handshake about.
+        let opening = Publication::new(topic.clone(), to.clone(), Content::telemetry(Vec::new()));
+        let delivery = sender.queue(opening).await.map_err(|error| failed("publishing", error))?;
+        let session = |event: &Event| matches!(event, Event::SessionReady { .. });
+        happens(&mut events, session, "two clients do not get a session").await?;
+        let message = |event: &Event| matches!(event, Event::Message(_));
+        happens(&mut received, message, "the first message does not arrive").await?;
+        received.done();
         // Its receipts come as events, which somebody has to take.
         tokio::spawn(async move { while events.recv().await.is_some() {} });
-        let topic = Topic::new(TOPIC).map_err(|_| BenchError::Setup("a topic"))?;
+        delivery.await.map_err(|error| failed("a receipt", error))?;
         Ok(Self { sender, receiver, received, to, topic, _directories: [first, second] })
     }
 
@@ -57,12 +69,17 @@ impl Sealed {
         let Self { sender, received, to, topic, .. } = self;
         let start = Instant::now();
         let sending = async {
-            let mut deliveries = Vec::new();
+            let mut deliveries = VecDeque::<Delivery>::new();
             for number in 0..messages {
+                if deliveries.len() >= WINDOW
+                    && let Some(oldest) = deliveries.pop_front()
+                {
+                    oldest.await.map_err(|error| failed("a receipt", error))?;
+                }
                 let content = Content::telemetry(numbered(number));
                 let publication = Publication::new(topic.clone(), to.clone(), content);
-                deliveries
-                    .push(sender.queue(publication).await.map_err(|error| failed("publishing", error))?);
+                let queued = sender.queue(publication).await;
+                deliveries.push_back(queued.map_err(|error| failed("publishing", error))?);
             }
             Ok::<_, BenchError>(deliveries)
         };
@@ -73,6 +90,9 @@ impl Sealed {
                     Some(ClientEvent::Protocol(Event::Message(message))) => {
                         if message.content.payload != numbered(next) {
                             return Err(BenchError::Outcome("a message came out of turn or changed"));
+                        }
+                        if !matches!(message.protection, Protection::Session { .. }) {
+                            return Err(BenchError::Outcome("a message came in an envelope"));
                         }
                         next += 1;
                     }
@@ -121,19 +141,27 @@ async fn open(
 }
 
 async fn ready(events: &mut Events, peer: &PeerId) -> Result<(), BenchError> {
+    let ready = |event: &Event| match event {
+        Event::PeerReady { peer: ready, forward_secret: true } => ready == peer,
+        _ => false,
+    };
+    happens(events, ready, "two clients do not get to know each other").await
+}
+
+/// Waits for an event.
+async fn happens(
+    events: &mut Events,
+    wanted: impl Fn(&Event) -> bool,
+    late: &'static str,
+) -> Result<(), BenchError> {
     let waiting = async {
         loop {
             match events.recv().await {
-                Some(ClientEvent::Protocol(Event::PeerReady { peer: ready, forward_secret: true }))
-                    if ready == *peer =>
-                {
-                    return Ok(());
-                }
+                Some(ClientEvent::Protocol(event)) if wanted(&event) => return Ok(()),
                 Some(_) => {}
                 None => return Err(BenchError::Outcome("a client ended")),
             }
         }
     };
-    let late = |_| BenchError::Outcome("two clients do not get to know each other");
-    tokio::time::timeout(PATIENCE, waiting).await.map_err(late)?
+    tokio::time::timeout(PATIENCE, waiting).await.map_err(|_| BenchError::Outcome(late))?
 }

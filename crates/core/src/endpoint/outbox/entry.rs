@@ -6,10 +6,12 @@ use core::time::Duration;
 
 use super::lane::EnvelopeName;
 use crate::codec::{DecodeError, Reader, Writer};
-use crate::delivery::{Loss, Origin};
+use crate::delivery::{Loss, Origin, StreamReceipt};
+use crate::endpoint::barrier::Durable;
 use crate::endpoint::input::{Priority, Ticket};
-use crate::envelope::{Body, Content, Tracking};
-use crate::ids::{KeyId, PeerId, StreamId};
+use crate::endpoint::sessions::RESEND_PAUSE;
+use crate::envelope::{Body, Content, MessageClass, Tracking};
+use crate::ids::{BootId, KeyId, PeerId, StreamId};
 use crate::provider::PrekeyId;
 use crate::store::{Change, RecordKind};
 use crate::time::{Monotonic, UnixTime};
@@ -30,8 +32,12 @@ pub(in crate::endpoint) struct LaneKey {
 }
 
 pub(in crate::endpoint) enum Item {
-    Message(Content),
-    Lost(Loss),
+    Message(Content, Origin),
+    Lost {
+        loss: Loss,
+        /// Whether none of it was ever transmitted.
+        certain: bool,
+    },
 }
 
 /// The exact bytes on the network, and what they need to be opened.
@@ -55,8 +61,12 @@ pub(in crate::endpoint) struct Entry {
     pub(in crate::endpoint) accepted: UnixTime,
     /// Its age when it was accepted or loaded, and when that was.
     pub(in crate::endpoint) age: (Duration, Monotonic),
-    /// Given once, when it is first sealed.
-    pub(in crate::endpoint) origin: Option<Origin>,
+    /// Whether it may have left, in this start or an earlier one: then there is a row with its packet.
+    pub(in crate::endpoint) transmitted: bool,
+    /// When it was last sent in a session, in this start.
+    pub(in crate::endpoint) carried: Option<Monotonic>,
+    /// Its acceptance is durable from here on.
+    pub(in crate::endpoint) durable: Durable,
     pub(in crate::endpoint) sealed: Option<Sealed>,
     /// The envelope that is being sealed: an answer for another is of no use any more.
     pub(in crate::endpoint) sealing: Option<EnvelopeName>,
@@ -67,12 +77,48 @@ pub(in crate::endpoint) struct Entry {
 }
 
 impl Entry {
-    /// What it counts for in the outbox. Reports are free: they are few, and they tell what was dropped for space.
+    /// What it counts for in the outbox. Reports are free: neighbours merge, and they tell what was dropped for space.
     pub(in crate::endpoint) fn size(&self) -> usize {
         match &self.item {
-            Item::Message(content) => size_of(&self.topic, content),
-            Item::Lost(_) => 0,
+            Item::Message(content, _) => size_of(&self.topic, content),
+            Item::Lost { .. } => 0,
         }
+    }
+
+    pub(in crate::endpoint) fn is_message(&self) -> bool {
+        matches!(self.item, Item::Message(..))
+    }
+
+    pub(in crate::endpoint) fn class(&self) -> MessageClass {
+        match &self.item {
+            Item::Message(content, _) => content.class,
+            Item::Lost { .. } => MessageClass::Telemetry,
+        }
+    }
+
+    /// The start in which it was accepted.
+    pub(in crate::endpoint) fn boot(&self) -> BootId {
+        match &self.item {
+            Item::Message(_, origin) => origin.boot,
+            Item::Lost { loss, .. } => loss.boot,
+        }
+    }
+
+    /// Whether it may have reached its receiver: it was sealed, sent in a session, or accepted in an earlier start that did
+    /// so perhaps.
+    pub(in crate::endpoint) fn may_have_left(&self, boot: BootId) -> bool {
+        self.transmitted || self.carried.is_some() || self.boot() != boot
+    }
+
+    /// Whether a receipt shows that something sent after it in the session arrived, and it has had its time.
+    pub(in crate::endpoint) fn was_overtaken(&self, of: &StreamReceipt, now: Monotonic) -> bool {
+        let first = match &self.item {
+            Item::Message(_, origin) => origin.msg_seq,
+            Item::Lost { loss, .. } => loss.first,
+        };
+        let boot = of.boots.iter().find(|boot| boot.boot == self.boot());
+        let later = boot.is_some_and(|boot| boot.received.highest() > first);
+        later && self.carried.is_some_and(|at| now.since(at) >= RESEND_PAUSE)
     }
 
     pub(in crate::endpoint) fn age_at(&self, now: Monotonic) -> Duration {
@@ -81,42 +127,32 @@ impl Entry {
     }
 
     /// What is sealed.
-    pub(in crate::endpoint) fn body(&self, origin: Origin) -> Body {
+    pub(in crate::endpoint) fn body(&self) -> Body {
         match &self.item {
-            Item::Message(content) => {
-                Body::Message { content: content.clone(), tracking: Tracking::Durable(origin) }
+            Item::Message(content, origin) => {
+                Body::Message { content: content.clone(), tracking: Tracking::Durable(*origin) }
             }
-            Item::Lost(loss) => Body::Lost { origin, loss: *loss },
+            Item::Lost { loss, .. } => Body::Lost(*loss),
         }
     }
 
+    /// The row: all that is needed to seal it, the first time or again.
     pub(in crate::endpoint) fn change(&self, row: RowId) -> Change {
         let mut writer = Writer::new();
-        writer.array(9);
+        writer.array(7);
         writer.text(self.lane.peer.as_str()).uint(self.lane.stream.value().into()).text(&self.topic);
-        match &self.item {
-            Item::Message(content) => {
-                writer.bytes(&Body::from(content.clone()).encode()).null();
-            }
-            Item::Lost(loss) => loss.encode(writer.null()),
-        }
-        writer.uint(self.priority as u64).uint(self.accepted.0);
-        match self.origin {
-            None => {
-                writer.null();
-            }
-            Some(origin) => origin.encode(&mut writer),
-        }
-        match &self.sealed {
-            None => writer.null(),
-            Some(sealed) => {
-                writer.array(6).bytes(sealed.sender.as_bytes());
-                writer.uint(sealed.sequence).bytes(sealed.recipient.as_bytes());
-                writer.uint(sealed.prekey.0.into()).optional_uint(sealed.usable_until.map(|time| time.0));
-                writer.bytes(&sealed.packet)
-            }
+        writer.uint(self.priority as u64).uint(self.accepted.0).bytes(&self.body().encode());
+        match self.item {
+            Item::Message(..) => writer.null(),
+            Item::Lost { certain, .. } => writer.bool(certain),
         };
         Change::Put { kind: RecordKind::Outbox, key: row_key(row), value: writer.finish() }
+    }
+
+    /// What removes its rows.
+    pub(in crate::endpoint) fn deletions(&self, row: RowId) -> Vec<Change> {
+        let packet = self.transmitted.then(|| packet_deletion(row));
+        packet.into_iter().chain([Change::Delete { kind: RecordKind::Outbox, key: row_key(row) }]).collect()
     }
 
     /// `floor` is the time by which ages are counted, `now` the moment of loading.
@@ -126,25 +162,20 @@ impl Entry {
         now: Monotonic,
     ) -> Result<Self, DecodeError> {
         let mut reader = Reader::new(value)?;
-        reader.array_of(9)?;
+        reader.array_of(7)?;
         let peer = PeerId::new(&reader.text(crate::ids::MAX_PEER_ID)?).map_err(|_| DecodeError::Value)?;
         let stream = StreamId::new(reader.uint8()?).ok_or(DecodeError::Value)?;
         let topic = reader.text(MAX_TOPIC)?;
-        let content = if reader.absent()? { None } else { Some(decode_content(reader.bytes()?)?) };
-        let loss = if reader.absent()? { None } else { Some(Loss::decode(&mut reader)?) };
-        let item = match (content, loss) {
-            (Some(content), None) => Item::Message(content),
-            (None, Some(loss)) => Item::Lost(loss),
-            _ => return Err(DecodeError::Shape),
-        };
         let priority = Priority::from_id(reader.uint8()?).ok_or(DecodeError::Value)?;
         let accepted = UnixTime(reader.uint()?);
-        let origin = if reader.absent()? { None } else { Some(Origin::decode(&mut reader)?) };
-        let sealed = if reader.absent()? { None } else { Some(decode_sealed(&mut reader)?) };
+        let item = match Body::decode(reader.bytes()?)? {
+            Body::Message { content, tracking: Tracking::Durable(origin) } if reader.absent()? => {
+                Item::Message(content, origin)
+            }
+            Body::Lost(loss) => Item::Lost { loss, certain: reader.bool()? },
+            _ => return Err(DecodeError::Value),
+        };
         reader.finish()?;
-        if sealed.is_some() && origin.is_none() {
-            return Err(DecodeError::Value);
-        }
         let age = Duration::from_secs(floor.0.saturating_sub(accepted.0));
         let lane = LaneKey { peer, stream };
         Ok(Self {
@@ -154,8 +185,10 @@ impl Entry {
             priority,
             accepted,
             age: (age, now),
-            origin,
-            sealed,
+            transmitted: false,
+            carried: None,
+            durable: Durable::NOW,
+            sealed: None,
             sealing: None,
             attempts: 0,
             ticket: None,
@@ -163,23 +196,39 @@ impl Entry {
     }
 }
 
-fn decode_content(bytes: &[u8]) -> Result<Content, DecodeError> {
-    match Body::decode(bytes)? {
-        Body::Message { content, tracking: Tracking::None } => Ok(content),
-        _ => Err(DecodeError::Value),
+impl Sealed {
+    /// The row beside the entry's own.
+    pub(in crate::endpoint) fn change(&self, row: RowId) -> Change {
+        let mut writer = Writer::new();
+        writer.array(6).bytes(self.sender.as_bytes()).uint(self.sequence).bytes(self.recipient.as_bytes());
+        writer.uint(self.prekey.0.into()).optional_uint(self.usable_until.map(|time| time.0));
+        writer.bytes(&self.packet);
+        Change::Put { kind: RecordKind::Packet, key: row_key(row), value: writer.finish() }
+    }
+
+    pub(in crate::endpoint) fn decode(value: &[u8]) -> Result<Self, DecodeError> {
+        let mut reader = Reader::new(value)?;
+        let sealed = Self::read(&mut reader)?;
+        reader.finish()?;
+        Ok(sealed)
+    }
+
+    pub(in crate::endpoint) fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        reader.array_of(6)?;
+        Ok(Self {
+            sender: KeyId(reader.bytes_of()?),
+            sequence: reader.uint()?,
+            recipient: KeyId(reader.bytes_of()?),
+            prekey: PrekeyId(reader.uint32()?),
+            usable_until: reader.optional_uint()?.map(UnixTime),
+            packet: reader.bytes()?.to_vec(),
+        })
     }
 }
 
-fn decode_sealed(reader: &mut Reader<'_>) -> Result<Sealed, DecodeError> {
-    reader.array_of(6)?;
-    Ok(Sealed {
-        sender: KeyId(reader.bytes_of()?),
-        sequence: reader.uint()?,
-        recipient: KeyId(reader.bytes_of()?),
-        prekey: PrekeyId(reader.uint32()?),
-        usable_until: reader.optional_uint()?.map(UnixTime),
-        packet: reader.bytes()?.to_vec(),
-    })
+/// What removes the row of an entry's packet.
+pub(in crate::endpoint) fn packet_deletion(row: RowId) -> Change {
+    Change::Delete { kind: RecordKind::Packet, key: row_key(row) }
 }
 
 /// What a message counts for in the outbox, in bytes.

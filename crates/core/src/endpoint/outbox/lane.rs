@@ -4,14 +4,20 @@ use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use core::time::Duration;
 
 use super::entry::RowId;
-use crate::delivery::LossReason;
-use crate::ids::KeyId;
+use crate::ids::{BootId, KeyId};
 use crate::replay::MAX_IN_FLIGHT;
 use crate::time::Monotonic;
 
 /// How long after the last transmission without a receipt the oldest message is sent again, at first and at last.
 pub(super) const PROBE_FIRST: Duration = Duration::from_secs(2);
 pub(super) const PROBE_LAST: Duration = Duration::from_secs(15 * 60);
+
+/// After how many losses of the link within one backlog nothing fresh overtakes it any more: each time that it does, the
+/// receiver has one more gap to remember.
+const MAX_INTERLEAVED: u32 = 16;
+
+/// The most messages under way in a session, per stream.
+pub(in crate::endpoint) const MAX_CARRIED: usize = 1_024;
 
 /// Of how many messages one may be such that was sent before and does not arrive.
 const LATE_EVERY: u32 = 16;
@@ -30,6 +36,8 @@ pub(in crate::endpoint) struct Lane {
     fresh: VecDeque<RowId>,
     /// By envelope; sealed or being sealed, without a receipt.
     in_flight: BTreeMap<EnvelopeName, RowId>,
+    /// Sent in the session, without a receipt.
+    carried: BTreeSet<RowId>,
     /// To be sealed again, but not before: they do not arrive although later ones do.
     parked: BTreeSet<(Monotonic, RowId)>,
     /// Was parked: goes when nothing else does, and now and then in between.
@@ -40,12 +48,14 @@ pub(in crate::endpoint) struct Lane {
     pub(in crate::endpoint) probed: Option<RowId>,
     /// Whether a backlog entry went last.
     backlog_went: bool,
-    /// The last number given to a message in this start.
+    /// How often the link was lost since the backlog was last empty, before all of it was sent.
+    interleaved: u32,
+    /// The last number given to a message that was accepted in this start.
     last_number: u64,
     /// The same for volatile messages.
     last_volatile: u64,
-    /// Reports that still take more of their reason.
-    pub(super) open_reports: BTreeMap<LossReason, RowId>,
+    /// Reports that were never sealed, by where they begin: they take their neighbours in.
+    pub(super) open_reports: BTreeMap<(BootId, u64), RowId>,
     /// When the oldest in flight is sent again, and after what delay.
     probe: Option<(Monotonic, Duration)>,
     /// What is in flight is to be sent again, once there is room.
@@ -77,6 +87,7 @@ impl Lane {
 
     /// The link is down: all that waits becomes backlog, in order of acceptance.
     pub(super) fn link_down(&mut self) {
+        self.interleaved = if self.backlog.is_empty() { 0 } else { self.interleaved.saturating_add(1) };
         self.backlog.append(&mut self.fresh);
         self.backlog.make_contiguous().sort_unstable();
         self.probe = None;
@@ -86,7 +97,7 @@ impl Lane {
     pub(in crate::endpoint) fn next(&self) -> Option<(RowId, Source)> {
         let again = self.again.front().map(|row| (*row, Source::Again));
         let backlog = self.backlog.front().map(|row| (*row, Source::Backlog));
-        let fresh = self.fresh.front().map(|row| (*row, Source::Fresh));
+        let fresh = self.next_in_fresh();
         let in_turn = if self.backlog_went { fresh.or(backlog) } else { backlog.or(fresh) };
         let late = self.late.front().map(|row| (*row, Source::Late));
         let late_now = late.filter(|_| self.since_late >= LATE_EVERY);
@@ -96,13 +107,18 @@ impl Lane {
     /// As [`Lane::next`] without the backlog.
     pub(in crate::endpoint) fn next_fresh(&self) -> Option<(RowId, Source)> {
         let again = self.again.front().map(|row| (*row, Source::Again));
-        let fresh = self.fresh.front().map(|row| (*row, Source::Fresh));
+        let fresh = self.next_in_fresh();
         again.or(fresh).or_else(|| self.late.front().map(|row| (*row, Source::Late)))
+    }
+
+    fn next_in_fresh(&self) -> Option<(RowId, Source)> {
+        let may = self.backlog.is_empty() || self.interleaved < MAX_INTERLEAVED;
+        self.fresh.front().filter(|_| may).map(|row| (*row, Source::Fresh))
     }
 
     /// Whether it has something to send, as far as it is for the lane to say.
     pub(in crate::endpoint) fn has_work(&self) -> bool {
-        self.next().is_some() || (self.resend && !self.in_flight.is_empty())
+        self.next().is_some() || (self.resend && !(self.in_flight.is_empty() && self.carried.is_empty()))
     }
 
     pub(in crate::endpoint) fn take(&mut self, source: Source) {
@@ -126,6 +142,11 @@ impl Lane {
         oldest.is_none_or(|((_, oldest), _)| sequence.saturating_sub(*oldest) < MAX_IN_FLIGHT)
     }
 
+    /// Whether one more may go in the session.
+    pub(in crate::endpoint) fn has_room_in_session(&self) -> bool {
+        self.carried.len() < MAX_CARRIED
+    }
+
     pub(in crate::endpoint) fn take_resend(&mut self) -> bool {
         core::mem::take(&mut self.resend)
     }
@@ -144,22 +165,46 @@ impl Lane {
         self.in_flight.insert(envelope, row);
     }
 
-    pub(super) fn land(&mut self, row: RowId) {
-        self.in_flight.retain(|_, other| *other != row);
-        if self.in_flight.is_empty() {
+    pub(in crate::endpoint) fn is_carried(&self, row: RowId) -> bool {
+        self.carried.contains(&row)
+    }
+
+    pub(super) fn carry(&mut self, row: RowId) {
+        self.carried.insert(row);
+    }
+
+    /// Whether it was under way.
+    pub(super) fn land(&mut self, row: RowId) -> bool {
+        let carried = self.carried.remove(&row);
+        let before = self.in_flight.len();
+        if !carried {
+            self.in_flight.retain(|_, other| *other != row);
+        }
+        if self.in_flight.is_empty() && self.carried.is_empty() {
             self.probe = None;
         }
+        carried || self.in_flight.len() < before
     }
 
     /// What has no receipt, oldest first for each key of the recipient's.
     pub(in crate::endpoint) fn in_flight(&self) -> impl Iterator<Item = RowId> + '_ {
-        self.in_flight.values().copied()
+        self.in_flight.values().chain(&self.carried).copied()
     }
 
     /// Everything that was transmitted at least once.
     pub(in crate::endpoint) fn transmitted(&self) -> impl Iterator<Item = RowId> + '_ {
+        self.transmitted_otherwise().chain(self.carried())
+    }
+
+    /// Of that, what is not under way in a session.
+    pub(super) fn transmitted_otherwise(&self) -> impl Iterator<Item = RowId> + '_ {
         let parked = self.parked.iter().map(|(_, row)| row);
         self.in_flight.values().chain(&self.again).chain(&self.late).chain(parked).copied()
+    }
+
+    /// What is under way in a session, in order of acceptance.
+    pub(super) fn carried(&self) -> impl Iterator<Item = RowId> + '_ {
+        self.carried.iter().copied()
     }
 
     /// Those that do not arrive although later ones do.
@@ -192,7 +237,9 @@ impl Lane {
 
     /// Removes a row from wherever it is.
     pub(super) fn remove(&mut self, row: RowId) {
-        self.land(row);
+        if self.land(row) {
+            return;
+        }
         self.parked.retain(|(_, other)| *other != row);
         for queue in [&mut self.again, &mut self.backlog, &mut self.fresh, &mut self.late] {
             // Nearly always near the front.
@@ -212,8 +259,11 @@ impl Lane {
 
     /// A receipt came: patience starts anew.
     pub(in crate::endpoint) fn receipt_came(&mut self, now: Monotonic) {
-        self.probe =
-            if self.in_flight.is_empty() { None } else { Some((now.plus(PROBE_FIRST), PROBE_FIRST)) };
+        self.probe = if self.in_flight.is_empty() && self.carried.is_empty() {
+            None
+        } else {
+            Some((now.plus(PROBE_FIRST), PROBE_FIRST))
+        };
     }
 
     /// The oldest in flight if it is time to send it again; the next time is twice as far off, spread by `jitter`
@@ -225,7 +275,7 @@ impl Lane {
         }
         let next = (2 * delay).min(PROBE_LAST);
         self.probe = Some((now.plus(next + next * u32::from(jitter) / 2048), next));
-        self.in_flight.values().next().copied()
+        self.in_flight().next()
     }
 
     pub(in crate::endpoint) fn deadline(&self) -> Option<Monotonic> {

@@ -3,21 +3,23 @@
 mod entry;
 mod lane;
 
-pub(super) use entry::{Entry, Item, LaneKey, RowId, Sealed, row_key, size_of};
+pub(super) use entry::{Entry, Item, LaneKey, RowId, Sealed, packet_deletion, size_of};
 pub(super) use lane::{EnvelopeName, Lane, Source};
 
 use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::vec::Vec;
 use core::ops::Bound;
 use core::time::Duration;
 
 use super::config::{DeliveryLimits, FullPolicy};
 use super::input::Priority;
+use super::output::SendFailure;
 use crate::budget::Bucket;
 use crate::codec::DecodeError;
 use crate::crypto::backend::RandomSource;
-use crate::delivery::{Loss, LossReason};
+use crate::delivery::{Loss, LossReason, MAX_BOOTS_PER_RECEIPT, Origin, StreamReceipt};
 use crate::ids::{BootId, KeyId, PeerId};
-use crate::store::{Change, RecordKind, Row};
+use crate::store::{Change, Row};
 use crate::time::{Monotonic, UnixTime};
 
 pub(super) struct Outbox {
@@ -28,6 +30,8 @@ pub(super) struct Outbox {
     entries: BTreeMap<RowId, Entry>,
     lanes: BTreeMap<LaneKey, Lane>,
     bytes: usize,
+    /// The part of each peer that has any.
+    bytes_to: BTreeMap<PeerId, usize>,
     /// Seals that the provider is asked for.
     pub(super) sealing: usize,
     /// Lanes that may have something to send now.
@@ -43,7 +47,7 @@ pub(super) struct Outbox {
 
 /// What is done with a message that does not fit.
 pub(super) enum NoRoom {
-    Refuse,
+    Refuse(SendFailure),
     /// Count this one as lost.
     DropNewest,
 }
@@ -56,6 +60,8 @@ pub struct OutboxStatus {
     pub messages: usize,
     /// What they count for, in bytes, of the configured bound.
     pub bytes: usize,
+    /// What those to the peer with the most count for.
+    pub largest_peer_bytes: usize,
     /// Transmitted, without a receipt.
     pub in_flight: usize,
     /// The age of the oldest.
@@ -74,6 +80,7 @@ impl Outbox {
             entries: BTreeMap::new(),
             lanes: BTreeMap::new(),
             bytes: 0,
+            bytes_to: BTreeMap::new(),
             sealing: 0,
             attention: BTreeSet::new(),
             turn: None,
@@ -83,28 +90,32 @@ impl Outbox {
         }
     }
 
-    /// What was in flight stays so under its old sequence and number; the rest is backlog.
+    /// What was in flight stays so under its old sequence; what is to be sealed again comes first, and the rest is backlog.
+    /// `packet` is the row of the same key, if there is one.
     pub(super) fn restore(
         &mut self,
         row: &Row,
+        packet: Option<&Row>,
         own: KeyId,
         floor: UnixTime,
         now: Monotonic,
     ) -> Result<PeerId, DecodeError> {
         let number = u64::from_be_bytes(row.key.as_slice().try_into().map_err(|_| DecodeError::Value)?);
         let mut entry = Entry::decode(&row.value, floor, now)?;
+        let sealed = packet.map(|packet| Sealed::decode(&packet.value)).transpose()?;
+        entry.transmitted = sealed.is_some();
         // What other keys of ours signed nobody accepts any more.
-        entry.sealed = entry.sealed.filter(|sealed| sealed.sender == own);
+        entry.sealed = sealed.filter(|sealed| sealed.sender == own);
         let id = RowId(number);
         self.last_row = self.last_row.max(number);
-        self.bytes += entry.size();
+        self.weigh(&entry.lane.peer, 0, entry.size());
         let lane = self.lanes.entry(entry.lane.clone()).or_default();
         match (&entry.sealed, &entry.item) {
             (Some(sealed), _) => lane.depart((sealed.recipient, sealed.sequence), id),
-            (None, _) if entry.origin.is_some() => lane.push_again(id),
+            (None, _) if entry.transmitted => lane.push_again(id),
             (None, item) => {
-                if let Item::Lost(loss) = item {
-                    lane.open_reports.insert(loss.reason, id);
+                if let Item::Lost { loss, .. } = item {
+                    lane.open_reports.insert((loss.boot, loss.first), id);
                 }
                 lane.push(id, true);
             }
@@ -114,31 +125,52 @@ impl Outbox {
         Ok(receiver)
     }
 
+    /// The name of the next message accepted for this lane.
+    pub(super) fn next_origin(&mut self, key: &LaneKey) -> Origin {
+        Origin { boot: self.boot, msg_seq: self.lane_or_new(key).next_number() }
+    }
+
+    /// Something of so many bytes became something of so many.
+    fn weigh(&mut self, peer: &PeerId, before: usize, after: usize) {
+        self.bytes = self.bytes + after - before;
+        let bytes = self.bytes_to.get(peer).copied().unwrap_or_default() + after - before;
+        if bytes == 0 {
+            self.bytes_to.remove(peer);
+        } else {
+            self.bytes_to.insert(peer.clone(), bytes);
+        }
+    }
+
     /// Whether a message of `size` bytes fits, after the oldest were named for dropping if that is the policy.
     pub(super) fn make_room(
         &self,
         lane: &LaneKey,
         size: usize,
         priority: Priority,
-    ) -> Result<alloc::vec::Vec<RowId>, NoRoom> {
+    ) -> Result<Vec<RowId>, NoRoom> {
         let limit = match priority {
             Priority::High => self.limits.outbox_bytes,
             Priority::Normal => self.limits.outbox_bytes - self.limits.outbox_bytes / DeliveryLimits::RESERVE,
         };
-        let mut excess = (self.bytes + size).saturating_sub(limit);
-        let mut dropped = alloc::vec::Vec::new();
+        // What a peer may have is never more than what the others leave, so this bounds the whole, too.
+        let to_peer = self.bytes_to.get(&lane.peer).copied().unwrap_or_default();
+        let left = limit.saturating_sub(self.bytes - to_peer);
+        let mut excess = (to_peer + size).saturating_sub(percent_of(left, self.limits.peer_share));
+        let mut dropped = Vec::new();
         if excess == 0 {
             return Ok(dropped);
         }
+        let full = self.bytes + size > limit;
+        let refused = NoRoom::Refuse(if full { SendFailure::OutboxFull } else { SendFailure::OutboxShare });
         match self.limits.when_full {
-            FullPolicy::Refuse => return Err(NoRoom::Refuse),
+            FullPolicy::Refuse => return Err(refused),
             FullPolicy::DropNewest => return Err(NoRoom::DropNewest),
             FullPolicy::DropOldest => {}
         }
         let waiting = self.lanes.get(lane).into_iter().flat_map(Lane::waiting);
         for row in waiting {
             let Some(entry) = self.entries.get(&row) else { continue };
-            if entry.priority == Priority::Normal && matches!(entry.item, Item::Message(_)) {
+            if entry.priority == Priority::Normal && entry.is_message() {
                 dropped.push(row);
                 excess = excess.saturating_sub(entry.size());
                 if excess == 0 {
@@ -146,14 +178,14 @@ impl Outbox {
                 }
             }
         }
-        Err(NoRoom::Refuse)
+        Err(refused)
     }
 
     /// Adds an entry; what makes it durable comes back with its name.
     pub(super) fn push(&mut self, entry: Entry, backlog: bool) -> (RowId, Change) {
         self.last_row += 1;
         let row = RowId(self.last_row);
-        self.bytes += entry.size();
+        self.weigh(&entry.lane.peer, 0, entry.size());
         let change = entry.change(row);
         self.lanes.entry(entry.lane.clone()).or_default().push(row, backlog);
         self.attention.insert(entry.lane.clone());
@@ -192,6 +224,16 @@ impl Outbox {
         }
     }
 
+    /// It goes in the session: nothing of it is kept but that it went.
+    pub(super) fn carry(&mut self, key: &LaneKey, row: RowId, now: Monotonic) {
+        let Some(entry) = self.entries.get_mut(&row) else { return };
+        entry.carried = Some(now);
+        if let Some(lane) = self.lanes.get_mut(key) {
+            lane.open_reports.retain(|_, report| *report != row);
+            lane.carry(row);
+        }
+    }
+
     /// Its envelope is of no use any more: it is sealed again under the same number.
     pub(super) fn seal_again(&mut self, key: &LaneKey, row: RowId) {
         let Some(entry) = self.entries.get_mut(&row) else { return };
@@ -217,53 +259,126 @@ impl Outbox {
     }
 
     /// Removes an entry for good, wherever it is.
-    pub(super) fn remove(&mut self, row: RowId) -> Option<(Entry, Change)> {
+    pub(super) fn remove(&mut self, row: RowId) -> Option<(Entry, Vec<Change>)> {
         let entry = self.entries.remove(&row)?;
-        self.bytes -= entry.size();
+        self.weigh(&entry.lane.peer, entry.size(), 0);
         if let Some(lane) = self.lanes.get_mut(&entry.lane) {
             lane.remove(row);
             lane.open_reports.retain(|_, report| *report != row);
         }
         self.attention.insert(entry.lane.clone());
-        Some((entry, Change::Delete { kind: RecordKind::Outbox, key: row_key(row) }))
+        let changes = entry.deletions(row);
+        Some((entry, changes))
     }
 
-    /// Gives a message up: it becomes a report for its receiver, or part of one that waits.
-    pub(super) fn give_up(&mut self, row: RowId, reason: LossReason) -> alloc::vec::Vec<Change> {
-        let Some(entry) = self.entries.get(&row) else { return alloc::vec::Vec::new() };
-        let count = match entry.item {
-            Item::Message(_) => 1,
-            Item::Lost(loss) => loss.count,
-        };
-        let key = entry.lane.clone();
-        let report = self.lanes.get(&key).and_then(|lane| lane.open_reports.get(&reason)).copied();
-        if let Some(report) = report.filter(|report| *report != row && entry.origin.is_none())
-            && let Some(Entry { item: Item::Lost(loss), .. }) = self.entries.get_mut(&report)
-        {
-            loss.count += count;
-            let removed = self.remove(row).map(|(_, change)| change);
-            let grown = self.entries.get(&report).map(|entry| entry.change(report));
-            return grown.into_iter().chain(removed).collect();
+    /// Gives a message up: it becomes a report for its receiver, or part of one that waits. `None` if it is none.
+    pub(super) fn give_up(&mut self, row: RowId, reason: LossReason) -> Option<Vec<Change>> {
+        let entry = self.entries.get(&row)?;
+        let Item::Message(_, origin) = entry.item else { return None };
+        let (loss, certain, key) =
+            (Loss::of(origin, reason), !entry.may_have_left(self.boot), entry.lane.clone());
+        if let Some(mut changes) = self.merge(&key, loss, certain) {
+            changes.extend(self.remove(row).into_iter().flat_map(|(_, changes)| changes));
+            return Some(changes);
         }
-        let Some(entry) = self.entries.get_mut(&row) else { return alloc::vec::Vec::new() };
-        self.bytes -= entry.size();
-        entry.item = Item::Lost(Loss { count, reason });
+        let entry = self.entries.get_mut(&row)?;
+        let size = entry.size();
+        let carried = entry.carried.take().is_some();
+        let was_taken = carried || entry.transmitted || entry.sealing.is_some();
+        entry.item = Item::Lost { loss, certain };
         entry.attempts = 0;
         entry.sealed = None;
         entry.sealing = None;
-        let change = entry.change(row);
-        let named = entry.origin.is_some();
+        let mut changes = alloc::vec![entry.change(row)];
+        if core::mem::take(&mut entry.transmitted) {
+            changes.push(packet_deletion(row));
+        }
         if let Some(lane) = self.lanes.get_mut(&key) {
-            if named {
-                // The receiver misses it by its number: the report takes the message's place.
+            lane.open_reports.insert((loss.boot, loss.first), row);
+            if was_taken {
                 lane.remove(row);
                 lane.push_again(row);
-            } else {
-                lane.open_reports.insert(reason, row);
             }
         }
+        self.weigh(&key.peer, size, 0);
         self.attention.insert(key);
+        Some(changes)
+    }
+
+    /// Adds lost messages to the open reports beside them, which become one; `None` if there are none of their kind.
+    pub(super) fn merge(&mut self, key: &LaneKey, loss: Loss, certain: bool) -> Option<Vec<Change>> {
+        let lane = self.lanes.get(key)?;
+        let like = |row: &RowId| match self.entries.get(row)?.item {
+            Item::Lost { loss: other, certain: also }
+                if (other.boot, other.reason, also) == (loss.boot, loss.reason, certain) =>
+            {
+                Some((*row, other))
+            }
+            _ => None,
+        };
+        let before = lane.open_reports.range(..(loss.boot, loss.first)).next_back();
+        let before = before.and_then(|(_, row)| like(row));
+        let before = before.filter(|(_, other)| other.last.checked_add(1) == Some(loss.first));
+        let after = loss.last.checked_add(1).and_then(|next| lane.open_reports.get(&(loss.boot, next)));
+        let after = after.and_then(like);
+        let first = before.map_or(loss.first, |(_, before)| before.first);
+        let last = after.map_or(loss.last, |(_, after)| after.last);
+        let (kept, other) = match (before, after) {
+            (Some((kept, _)), other) => (kept, other),
+            (None, Some((kept, _))) => (kept, None),
+            (None, None) => return None,
+        };
+        let removed = other.and_then(|(other, _)| self.remove(other));
+        let entry = self.entries.get_mut(&kept)?;
+        entry.item = Item::Lost { loss: Loss { first, last, ..loss }, certain };
+        let grown = entry.change(kept);
+        if let Some(lane) = self.lanes.get_mut(key) {
+            lane.open_reports.retain(|_, report| *report != kept);
+            lane.open_reports.insert((loss.boot, first), kept);
+        }
+        Some(removed.into_iter().flat_map(|(_, changes)| changes).chain([grown]).collect())
+    }
+
+    /// Adds a report; what makes it durable.
+    pub(super) fn report(&mut self, entry: Entry, loss: Loss, backlog: bool) -> Vec<Change> {
+        let key = entry.lane.clone();
+        if let Some(changes) = self.merge(&key, loss, true) {
+            return changes;
+        }
+        let (row, change) = self.push(Entry { item: Item::Lost { loss, certain: true }, ..entry }, backlog);
+        self.lane_or_new(&key).open_reports.insert((loss.boot, loss.first), row);
         alloc::vec![change]
+    }
+
+    /// Whether messages of so many earlier starts are under way that one more is not to be among them: what its receiver
+    /// confirms names few.
+    pub(super) fn too_many_boots(&self, key: &LaneKey, row: RowId) -> bool {
+        let (Some(lane), Some(entry)) = (self.lanes.get(key), self.entries.get(&row)) else { return false };
+        let boot = entry.boot();
+        if boot == self.boot {
+            return false;
+        }
+        let boots = self.boots(lane.transmitted());
+        !boots.contains(&boot) && boots.len() >= MAX_BOOTS_PER_RECEIPT - 1
+    }
+
+    /// What a receipt may speak of: of what is under way in a session, nothing beyond the newest that arrived.
+    pub(super) fn confirmable(&self, key: &LaneKey, of: &StreamReceipt) -> Vec<RowId> {
+        let Some(lane) = self.lanes.get(key) else { return Vec::new() };
+        let newest = of.boots.iter().find(|boot| boot.boot == self.boot);
+        let newest = newest.map_or(0, |boot| boot.received.highest());
+        // They ascend with their numbers.
+        let reached = |row: &RowId| match self.entries.get(row).map(|entry| &entry.item) {
+            Some(Item::Message(_, origin)) => origin.boot != self.boot || origin.msg_seq <= newest,
+            _ => true,
+        };
+        lane.transmitted_otherwise().chain(lane.carried().take_while(reached)).collect()
+    }
+
+    /// The starts in which these were accepted, without this one.
+    pub(super) fn boots(&self, rows: impl Iterator<Item = RowId>) -> BTreeSet<BootId> {
+        let boots = rows.filter_map(|row| self.entries.get(&row)).map(Entry::boot);
+        boots.filter(|boot| *boot != self.boot).collect()
     }
 
     pub(super) fn needs_attention(&mut self, key: LaneKey) {
@@ -297,16 +412,16 @@ impl Outbox {
     }
 
     /// Every lane to a peer.
-    pub(super) fn lanes_to(&self, peer: &PeerId) -> alloc::vec::Vec<LaneKey> {
+    pub(super) fn lanes_to(&self, peer: &PeerId) -> Vec<LaneKey> {
         let from = LaneKey { peer: peer.clone(), stream: crate::ids::StreamId::default() };
         self.lanes.range(from..).map(|(key, _)| key).take_while(|key| key.peer == *peer).cloned().collect()
     }
 
-    pub(super) fn all_lanes(&self) -> alloc::vec::Vec<LaneKey> {
+    pub(super) fn all_lanes(&self) -> Vec<LaneKey> {
         self.lanes.keys().cloned().collect()
     }
 
-    pub(super) fn rows_in(&self, key: &LaneKey) -> alloc::vec::Vec<RowId> {
+    pub(super) fn rows_in(&self, key: &LaneKey) -> Vec<RowId> {
         self.lanes.get(key).into_iter().flat_map(Lane::everything).collect()
     }
 
@@ -334,8 +449,8 @@ impl Outbox {
     }
 
     /// Lanes whose time has come.
-    pub(super) fn due(&mut self, now: Monotonic) -> alloc::vec::Vec<LaneKey> {
-        let mut due = alloc::vec::Vec::new();
+    pub(super) fn due(&mut self, now: Monotonic) -> Vec<LaneKey> {
+        let mut due = Vec::new();
         while let Some((at, _)) = self.timers.first()
             && *at <= now
             && let Some((_, key)) = self.timers.pop_first()
@@ -352,22 +467,29 @@ impl Outbox {
     }
 
     /// Messages that waited too long and were never transmitted.
-    pub(super) fn aged(&self, now: Monotonic) -> alloc::vec::Vec<RowId> {
+    pub(super) fn aged(&self, now: Monotonic) -> Vec<RowId> {
         let old = |row: &RowId| {
-            self.entries.get(row).is_some_and(|entry| {
-                matches!(entry.item, Item::Message(_)) && entry.age_at(now) >= self.limits.outbox_age
-            })
+            self.entries
+                .get(row)
+                .is_some_and(|entry| entry.is_message() && entry.age_at(now) >= self.limits.outbox_age)
         };
         self.lanes.values().flat_map(Lane::waiting).filter(old).collect()
     }
 
     pub(super) fn status(&self, now: Monotonic) -> OutboxStatus {
-        let messages = self.entries.values().filter(|entry| matches!(entry.item, Item::Message(_)));
+        let messages = self.entries.values().filter(|entry| entry.is_message());
         OutboxStatus {
             messages: messages.count(),
             bytes: self.bytes,
+            largest_peer_bytes: self.bytes_to.values().copied().max().unwrap_or_default(),
             in_flight: self.lanes.values().map(|lane| lane.in_flight().count()).sum(),
             oldest: self.entries.values().map(|entry| entry.age_at(now)).max().unwrap_or_default(),
         }
     }
+}
+
+/// Rounded down.
+fn percent_of(bytes: usize, percent: u8) -> usize {
+    let percent = usize::from(percent.min(100));
+    bytes / 100 * percent + bytes % 100 * percent / 100
 }

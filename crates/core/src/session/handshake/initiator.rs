@@ -2,13 +2,14 @@
 
 use alloc::vec::Vec;
 
+use subtle::ConstantTimeEq;
 use thiserror::Error;
 
 use super::packet::{GATE_LEN, M2, PacketError, Seqs, Stale, m1_head};
 use super::transcript::{self, Inner, Offer, Party};
 use super::{Established, FinishError, Role};
+use crate::codec::DecodeError;
 use crate::codec::signed::SigStructure;
-use crate::codec::{DecodeError, Reader};
 use crate::crypto::backend::{Backend, RandomSource};
 use crate::crypto::kdf::{HashOutput, PseudorandomKey, hash};
 use crate::crypto::kem::{DecapsulationKey, EncapsulationKey, generate_seed};
@@ -235,10 +236,7 @@ pub enum StaleRefusal {
     Foreign,
     /// It does not authenticate.
     #[error("does not authenticate")]
-    Ciphertext,
-    /// Its content is malformed.
-    #[error("the sealed content is malformed: {0}")]
-    Content(#[from] DecodeError),
+    Tag,
     /// It names an attempt that is not above ours.
     #[error("names an attempt that is not above ours")]
     NotHigher,
@@ -321,13 +319,11 @@ impl ExpectM2 {
         if stale.suite != self.suite || stale.handshake != self.handshake() {
             return Err(StaleRefusal::Foreign);
         }
-        let key = self.rest.early.stale(&self.rest.th1).map_err(|_| StaleRefusal::Ciphertext)?;
-        let plaintext = transcript::open(self.backend, self.suite, &key, stale.clear, stale.sealed)
-            .map_err(|_| StaleRefusal::Ciphertext)?;
-        let mut reader = Reader::new(&plaintext)?;
-        reader.array_of(1)?;
-        let highest = reader.uint()?;
-        reader.finish()?;
+        let key = self.rest.early.stale(&self.rest.th1).map_err(|_| StaleRefusal::Tag)?;
+        if !bool::from(transcript::stale_tag(&key, stale.clear).ct_eq(&stale.tag)) {
+            return Err(StaleRefusal::Tag);
+        }
+        let highest = stale.highest;
         match highest.checked_sub(self.rest.attempt) {
             None | Some(0) => Err(StaleRefusal::NotHigher),
             Some(jump) if jump > MAX_ATTEMPT_JUMP => Err(StaleRefusal::TooFar),

@@ -26,10 +26,9 @@ pub const KIND_STALE: u8 = 0xc3;
 pub const MAX_PARAMETERS: usize = 512;
 /// The largest sealed part of m1 and m2, in bytes: the longest signature (4,627), the inner part and their framing.
 pub const MAX_SEALED: usize = 4_627 + MAX_PARAMETERS + 64;
-/// The largest sealed part of STALE: an array of one integer, and the tag.
-const MAX_SEALED_STALE: usize = 1 + 9 + Aead::TAG_LEN;
 
 pub(super) const GATE_LEN: usize = 16;
+pub(super) const STALE_TAG_LEN: usize = 16;
 
 /// What the initiator holds of the authority's objects. Hints that lead the receiver to fetch, never a mode.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -206,8 +205,10 @@ impl<'a> M2<'a> {
 pub(super) struct Stale<'a> {
     pub(super) suite: SessionSuite,
     pub(super) handshake: HandshakeId,
+    pub(super) highest: u64,
+    /// All that the tag covers.
     pub(super) clear: &'a [u8],
-    pub(super) sealed: &'a [u8],
+    pub(super) tag: [u8; STALE_TAG_LEN],
 }
 
 impl<'a> Stale<'a> {
@@ -215,9 +216,13 @@ impl<'a> Stale<'a> {
         let mut cursor = Cursor(bytes);
         let suite = cursor.head(KIND_STALE)?;
         let handshake = HandshakeId(cursor.array()?);
-        let sealed = cursor.sealed(MAX_SEALED_STALE)?;
-        let clear = bytes.get(..bytes.len() - sealed.len()).unwrap_or_default();
-        Ok(Self { suite, handshake, clear, sealed })
+        let highest = cursor.u64()?;
+        let tag = cursor.array()?;
+        if !cursor.0.is_empty() {
+            return Err(PacketError::TooLong);
+        }
+        let clear = bytes.get(..bytes.len() - STALE_TAG_LEN).unwrap_or_default();
+        Ok(Self { suite, handshake, highest, clear, tag })
     }
 }
 

@@ -7,8 +7,8 @@ use thiserror::Error;
 use super::packet::{GATE_LEN, KIND_M2, KIND_STALE, M1, Seqs, answer_head};
 use super::transcript::{self, Inner, Offer, Party};
 use super::{Established, FinishError, Role};
+use crate::codec::DecodeError;
 use crate::codec::signed::SigStructure;
-use crate::codec::{DecodeError, Writer};
 use crate::crypto::backend::{Backend, RandomSource};
 use crate::crypto::kdf::{HashOutput, PseudorandomKey, hash};
 use crate::crypto::kem::EncapsulationKey;
@@ -252,14 +252,14 @@ impl Authentic {
 
     /// STALE: tells the initiator the highest attempt that we know of.
     ///
-    /// One key seals it: for one [`Self::th1`] it must be made once, and the same bytes repeated afterwards.
+    /// The number is authenticated and not secret, so that it may be told anew under one key when it has risen.
     pub fn stale(self, highest: u64) -> Result<Vec<u8>, AnswerError> {
         let key = self.early.stale(&self.th1).map_err(|_| AnswerError::Library)?;
-        let mut plaintext = Writer::new();
-        plaintext.array(1).uint(highest);
-        let clear = answer_head(KIND_STALE, self.suite, self.handshake());
-        transcript::seal(self.backend, self.suite, &key, clear, plaintext.finish())
-            .map_err(|_| AnswerError::Library)
+        let mut stale = answer_head(KIND_STALE, self.suite, self.handshake());
+        stale.extend_from_slice(&highest.to_be_bytes());
+        let tag = transcript::stale_tag(&key, &stale);
+        stale.extend_from_slice(&tag);
+        Ok(stale)
     }
 
     /// Encapsulates to the initiator's ephemeral key, which is validated here.

@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 use subtle::ConstantTimeEq;
 
 use super::VERSION;
-use super::packet::{GATE_LEN, MAX_PARAMETERS, Seqs};
+use super::packet::{GATE_LEN, MAX_PARAMETERS, STALE_TAG_LEN, Seqs};
 use crate::codec::signed::{ContextItem, SigStructure};
 use crate::codec::{DecodeError, Reader, Writer};
 use crate::crypto::backend::{Backend, BackendError, OpenError};
@@ -107,8 +107,16 @@ pub(super) fn gate_matches(key: &PseudorandomKey, th1: &HashOutput, found: &[u8;
     gate(key, th1).ct_eq(found).into()
 }
 
+/// What authenticates a STALE.
+pub(super) fn stale_tag(key: &Secret<32>, clear: &[u8]) -> [u8; STALE_TAG_LEN] {
+    let mut tag = [0; STALE_TAG_LEN];
+    tag.copy_from_slice(&hmac_sha256(key.expose(), &[clear])[..STALE_TAG_LEN]);
+    tag
+}
+
 /// What a side says under seal and signature.
 #[derive(Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(test, derive(Debug))]
 pub(super) struct Inner {
     pub(super) sid: SessionId,
     pub(super) boot: BootId,
@@ -192,4 +200,127 @@ pub(super) fn open(
     let mut plaintext = sealed.to_vec();
     backend.aead_key(suite.aead(), key).open(&NONCE, clear, &mut plaintext)?;
     Ok(plaintext)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::crypto::labels;
+    use crate::crypto::suite::{HashAlgorithm, SignatureAlgorithm};
+
+    const INNER: Inner = Inner { sid: SessionId([1; 4]), boot: BootId([2; 8]) };
+
+    fn offer<'a>(party: &'a Party<'a>, accepted: &'a [SessionSuite], bytes: &'a [u8]) -> Offer<'a> {
+        Offer {
+            suite: SessionSuite::Hybrid,
+            accepted,
+            initiator: Party { id: "initiator", ..*party },
+            responder: *party,
+            prekey: PrekeyId(1),
+            encapsulation_key: bytes,
+            seqs: Seqs { policy: 2, revocation: 3 },
+            attempt: 4,
+            ephemeral: bytes,
+            ciphertext: bytes,
+        }
+    }
+
+    #[test]
+    fn th1_binds_every_field() {
+        let fingerprint = Fingerprint([9; 32]);
+        let party = Party { id: "responder", fingerprint, set: SignatureSet::Ed25519MlDsa65 };
+        let (list, bytes) = ([SessionSuite::Hybrid, SessionSuite::HybridChaCha], [5; 40]);
+        let changes: [&dyn Fn(&mut Offer<'_>); 17] = [
+            &|_| {},
+            &|offer| offer.suite = SessionSuite::HybridChaCha,
+            &|offer| offer.accepted = &[SessionSuite::Hybrid],
+            &|offer| offer.accepted = &[SessionSuite::HybridChaCha, SessionSuite::Hybrid],
+            &|offer| offer.initiator.id = "other",
+            &|offer| offer.responder.id = "other",
+            &|offer| offer.initiator.fingerprint = Fingerprint([8; 32]),
+            &|offer| offer.responder.fingerprint = Fingerprint([8; 32]),
+            &|offer| offer.initiator.set = SignatureSet::P256MlDsa65,
+            &|offer| offer.responder.set = SignatureSet::P256MlDsa65,
+            &|offer| offer.prekey = PrekeyId(2),
+            &|offer| offer.encapsulation_key = &[6; 40],
+            &|offer| offer.seqs.policy = 9,
+            &|offer| offer.seqs.revocation = 9,
+            &|offer| offer.attempt = 9,
+            &|offer| offer.ephemeral = &[6; 40],
+            &|offer| offer.ciphertext = &[6; 40],
+        ];
+        let mut seen: Vec<HashOutput> = Vec::new();
+        for (index, change) in changes.iter().enumerate() {
+            let mut offer = offer(&party, &list, &bytes);
+            change(&mut offer);
+            let th1 = offer.th1();
+            assert!(!seen.contains(&th1), "change {index} is not bound");
+            seen.push(th1);
+        }
+    }
+
+    #[test]
+    fn th2_binds_every_field() {
+        let digest = |byte| HashOutput::from_slice(HashAlgorithm::Sha256, &[byte; 32]).unwrap();
+        let base = th2(SessionSuite::Hybrid, &digest(1), &digest(2), &[3; 40]);
+        for other in [
+            th2(SessionSuite::Hybrid, &digest(9), &digest(2), &[3; 40]),
+            th2(SessionSuite::Hybrid, &digest(1), &digest(9), &[3; 40]),
+            th2(SessionSuite::Hybrid, &digest(1), &digest(2), &[9; 40]),
+        ] {
+            assert_ne!(base, other);
+        }
+    }
+
+    #[test]
+    fn the_roles_sign_different_bytes() {
+        let transcript = HashOutput::from_slice(HashAlgorithm::Sha256, &[1; 32]).unwrap();
+        let message = |tag, inner: &[u8]| {
+            let set = SignatureSet::Ed25519MlDsa65;
+            structure(SessionSuite::Hybrid, set, Fingerprint([2; 32]), tag, &transcript, inner)
+                .message(SignatureAlgorithm::Ed25519)
+        };
+        assert_ne!(message(labels::SESSION_M1, b"x"), message(labels::SESSION_M2, b"x"));
+        assert_ne!(message(labels::SESSION_M1, b"x"), message(labels::SESSION_M1, b"y"));
+    }
+
+    fn with_parameters(write: impl Fn(&mut Writer)) -> Vec<u8> {
+        let mut writer = Writer::new();
+        writer.array(3).bytes(&[1; 4]).bytes(&[2; 8]);
+        write(&mut writer);
+        writer.finish()
+    }
+
+    #[test]
+    fn parameters_of_a_later_release_are_passed_over_within_their_bound() {
+        assert_eq!(Inner::decode(&INNER.encode()), Ok(INNER));
+        let known_later = with_parameters(|writer| {
+            writer.map(2).int(1).array(2).uint(7).text("x").int(2).map(1).int(5).bytes(&[0; 90]);
+        });
+        assert_eq!(Inner::decode(&known_later), Ok(INNER));
+        let room = MAX_PARAMETERS - 5;
+        let fits = with_parameters(|writer| {
+            writer.map(1).int(1).bytes(&alloc::vec![0; room]);
+        });
+        assert_eq!(Inner::decode(&fits), Ok(INNER));
+        let too_long = with_parameters(|writer| {
+            writer.map(1).int(1).bytes(&alloc::vec![0; room + 1]);
+        });
+        assert_eq!(Inner::decode(&too_long), Err(DecodeError::TooLarge));
+        let no_map = with_parameters(|writer| {
+            writer.array(0);
+        });
+        assert!(Inner::decode(&no_map).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn any_inner_part_decodes_without_panic(bytes in proptest::collection::vec(any::<u8>(), 0..80)) {
+            let _ = Inner::decode(&bytes);
+            let _ = split(&bytes);
+        }
+    }
 }

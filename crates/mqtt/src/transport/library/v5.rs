@@ -192,10 +192,15 @@ impl Client {
 impl EventLoop {
     pub(super) async fn poll(&mut self) -> Result<Polled, Failure> {
         match self.0.poll().await {
-            Ok(mqtt::Event::Incoming(mqtt::Packet::ConnAck(ack))) => Ok(Polled::Connected {
-                session_present: ack.session_present,
-                limit: ack.properties.and_then(|properties| properties.max_packet_size),
-            }),
+            Ok(mqtt::Event::Incoming(mqtt::Packet::ConnAck(ack))) => {
+                // From here on the library knows its session itself; otherwise it would copy all that is under way with
+                // every flush, for a store that keeps nothing.
+                self.0.options.clear_session_store();
+                Ok(Polled::Connected {
+                    session_present: ack.session_present,
+                    limit: ack.properties.and_then(|properties| properties.max_packet_size),
+                })
+            }
             Ok(mqtt::Event::Incoming(mqtt::Packet::Publish(publish))) => {
                 Ok(Polled::Received(received(publish)))
             }

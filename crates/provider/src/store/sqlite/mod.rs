@@ -28,7 +28,7 @@ use crate::random::SystemRandom;
 use crate::seal::SealKey;
 
 /// The format that this release writes, SQLite's `user_version`. New kinds of rows need no other.
-const FORMAT: u32 = 2;
+const FORMAT: u32 = 3;
 /// `PQCI`, SQLite's `application_id`.
 const APPLICATION: u32 = 0x5051_4349;
 const RECORD_TABLE: &str = "CREATE TABLE record (kind INTEGER NOT NULL, key BLOB NOT NULL, generation INTEGER NOT NULL, sealed BLOB NOT NULL, PRIMARY KEY (kind, key)) WITHOUT ROWID";
@@ -48,6 +48,8 @@ pub struct SqliteStore {
     lazy: Option<Generations>,
     noted: Option<ChainHead>,
     random: SystemRandom,
+    /// The disk was full, and the log has not shrunk since.
+    full: bool,
     stopped: Option<String>,
 }
 
@@ -81,7 +83,17 @@ impl SqliteStore {
         let head = open::prepare(&connection, &keys, &mut random, length);
         let head = head.map_err(|error| error.at(path))?;
         let noted = head.audit;
-        Ok(Self { connection, path: path.into(), keys, head, lazy: None, noted, random, stopped: None })
+        Ok(Self {
+            connection,
+            path: path.into(),
+            keys,
+            head,
+            lazy: None,
+            noted,
+            random,
+            full: false,
+            stopped: None,
+        })
     }
 
     /// How many commits this store took: what hardware can anchor against a restored file.
@@ -137,6 +149,13 @@ impl SqliteStore {
         write_head(&transaction, &self.keys, &mut self.random, head)?;
         transaction.commit()?;
         Ok(moved)
+    }
+
+    /// Gives the disk what the write-ahead log takes, up to 4 MiB; by itself it never shrinks. Done before the next try
+    /// and not at once, as it takes a little room, which a commit would take first.
+    fn shrink_log(&mut self) {
+        // What fails here fails again at the commit, and is told then.
+        self.full = self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).is_err();
     }
 
     fn stop_at(&mut self, error: StoreError) -> StoreError {
@@ -230,6 +249,9 @@ impl Store for SqliteStore {
             return Err(StoreError::Stopped(reason.clone()));
         }
         check_limits(changes)?;
+        if self.full {
+            self.shrink_log();
+        }
         let mut head = self.head.clone();
         head.generation += 1;
         head.audit = self.noted;
@@ -245,6 +267,7 @@ impl Store for SqliteStore {
                 let error = classify(&self.path, &error);
                 // A full disk changes nothing once rolled back; after anything else the outcome is unknown.
                 if error == StoreError::DiskFull && self.connection.is_autocommit() {
+                    self.full = true;
                     return Err(error);
                 }
                 Err(self.stop_at(error))

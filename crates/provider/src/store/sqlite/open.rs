@@ -125,8 +125,8 @@ pub(super) fn prepare(
     connection.pragma_update(None, "synchronous", "FULL")?;
     // Erased prekeys leave the pages, not only the table.
     connection.pragma_update(None, "secure_delete", true)?;
-    if format == migrate::FORMAT_1 {
-        migrate::from_format_1(connection, keys, random)?;
+    if format < FORMAT {
+        migrate::upgrade(connection, keys, random, format)?;
     }
     head(connection, keys, FORMAT)
 }
@@ -139,7 +139,7 @@ fn format(connection: &Connection) -> Result<u32, OpenError> {
     }
     let format = number("user_version")?;
     let expected: &[&str] = match format {
-        FORMAT => &[HEAD_TABLE, LAZY_TABLE, LAZY_INDEX, RECORD_TABLE],
+        FORMAT | migrate::FORMAT_2 => &[HEAD_TABLE, LAZY_TABLE, LAZY_INDEX, RECORD_TABLE],
         migrate::FORMAT_1 => &[HEAD_TABLE, RECORD_TABLE],
         found if found > FORMAT => {
             return Err(OpenError::Store(StoreError::NewerFormat { found, supported: FORMAT }));

@@ -42,15 +42,10 @@ pub(super) fn all(
     Ok((rows, lazy))
 }
 
-/// Checks a store that has no table `lazy`; `each` gets the rows, to be believed only once this succeeded.
-pub(super) fn format_1(
-    connection: &Connection,
-    keys: &Keys,
-    head: &Head,
-    each: impl FnMut(Row),
-) -> Result<(), OpenError> {
+/// Checks a store that has no table `lazy`.
+pub(super) fn format_1(connection: &Connection, keys: &Keys, head: &Head) -> Result<(), OpenError> {
     let mut found = Found::default();
-    records(connection, keys, &mut found, each)?;
+    records(connection, keys, &mut found, |_| ())?;
     found.check(connection, keys, head)
 }
 

@@ -1,0 +1,182 @@
+//! `session_seal_*` and `session_open_*`: from a payload to a record and back.
+
+use std::hint::black_box;
+
+use pqc_iiot_core::crypto::backend::{AeadKey, Backend};
+use pqc_iiot_core::crypto::secret::Secret;
+use pqc_iiot_core::crypto::suite::{Aead, SessionSuite};
+use pqc_iiot_core::session::{Class, HEADER_LEN, MAX_EPOCH_MESSAGES, Plain, RESERVED_BLOCKS};
+
+use super::{NOT_OPENED, Pair, SETUP};
+use crate::bench::primitives::stamp;
+use crate::bench::{BenchError, Workload};
+
+/// A telemetry reading.
+const PAYLOAD: usize = 256;
+const NONCE: [u8; 12] = [0x24; 12];
+
+/// Whole reservations, so that each sample has its share of a chain's steps.
+fn operations(class: Class) -> usize {
+    (class.block_len() * RESERVED_BLOCKS) as usize
+}
+
+/// Baseline: the AEAD of as many bytes under a ready key, in place.
+pub(in crate::bench) struct RecordSeal {
+    suite: SessionSuite,
+    backend: Backend,
+    class: Class,
+    pair: Pair,
+    payload: Vec<u8>,
+    aead: BareAead,
+    /// The last record of the run before.
+    last: Option<Vec<u8>>,
+}
+
+impl RecordSeal {
+    pub(in crate::bench) fn new(
+        suite: SessionSuite,
+        backend: Backend,
+        class: Class,
+    ) -> Result<Self, BenchError> {
+        let pair = Pair::settled(suite, backend)?;
+        let aead = BareAead::new(suite, backend)?;
+        Ok(Self { suite, backend, class, pair, payload: vec![0x42; PAYLOAD], aead, last: None })
+    }
+}
+
+impl Workload for RecordSeal {
+    fn operations(&self) -> usize {
+        operations(self.class)
+    }
+
+    fn bytes(&self) -> usize {
+        PAYLOAD
+    }
+
+    fn prepare(&mut self) -> Result<(), BenchError> {
+        if let Some(record) = self.last.take() {
+            let opened = self.pair.open(record)?;
+            check(opened.plain, &self.payload)?;
+        }
+        // An epoch's end, which no record pays for here.
+        if self.pair.sender.traffic().0 + operations(self.class) as u64 > MAX_EPOCH_MESSAGES {
+            self.pair = Pair::settled(self.suite, self.backend)?;
+        }
+        stamp(&mut self.payload, self.pair.sender.traffic().0);
+        Ok(())
+    }
+
+    fn run(&mut self) -> Result<(), BenchError> {
+        for _ in 1..operations(self.class) {
+            black_box(self.pair.seal(self.class, &self.payload)?);
+        }
+        self.last = Some(self.pair.seal(self.class, &self.payload)?);
+        Ok(())
+    }
+
+    fn baseline(&mut self) -> Result<(), BenchError> {
+        (0..operations(self.class)).try_for_each(|_| self.aead.seal())
+    }
+}
+
+/// Baseline: the AEAD of as many bytes under a ready key, in place.
+pub(in crate::bench) struct RecordOpen {
+    suite: SessionSuite,
+    backend: Backend,
+    class: Class,
+    pair: Pair,
+    payload: Vec<u8>,
+    records: Vec<Vec<u8>>,
+    aead: BareAead,
+    last: Option<Plain>,
+}
+
+impl RecordOpen {
+    pub(in crate::bench) fn new(
+        suite: SessionSuite,
+        backend: Backend,
+        class: Class,
+    ) -> Result<Self, BenchError> {
+        let pair = Pair::settled(suite, backend)?;
+        let aead = BareAead::new(suite, backend)?;
+        let records = Vec::with_capacity(operations(class));
+        Ok(Self { suite, backend, class, pair, payload: vec![0x42; PAYLOAD], records, aead, last: None })
+    }
+}
+
+impl Workload for RecordOpen {
+    fn operations(&self) -> usize {
+        operations(self.class)
+    }
+
+    fn bytes(&self) -> usize {
+        PAYLOAD
+    }
+
+    fn prepare(&mut self) -> Result<(), BenchError> {
+        if let Some(plain) = self.last.take() {
+            check(plain, &self.payload)?;
+        }
+        if self.pair.sender.traffic().0 + operations(self.class) as u64 > MAX_EPOCH_MESSAGES {
+            self.pair = Pair::settled(self.suite, self.backend)?;
+        }
+        stamp(&mut self.payload, self.pair.sender.traffic().0);
+        for _ in 0..operations(self.class) {
+            self.records.push(self.pair.seal(self.class, &self.payload)?);
+        }
+        Ok(())
+    }
+
+    fn run(&mut self) -> Result<(), BenchError> {
+        for record in self.records.drain(..) {
+            let opened = black_box(self.pair.open(record)?);
+            self.last = Some(opened.plain);
+        }
+        Ok(())
+    }
+
+    fn baseline(&mut self) -> Result<(), BenchError> {
+        (0..operations(self.class)).try_for_each(|_| self.aead.open())
+    }
+}
+
+fn check(plain: Plain, expected: &[u8]) -> Result<(), BenchError> {
+    match plain {
+        Plain::Body(payload) | Plain::Telemetry { payload, .. } if payload == expected => Ok(()),
+        _ => Err(NOT_OPENED),
+    }
+}
+
+/// A record's encryption and nothing else of it.
+struct BareAead {
+    key: Box<dyn AeadKey>,
+    aad: Vec<u8>,
+    sealed: Vec<u8>,
+    buffer: Vec<u8>,
+}
+
+impl BareAead {
+    fn new(suite: SessionSuite, backend: Backend) -> Result<Self, BenchError> {
+        let key = backend.aead_key(suite.aead(), &Secret::new([0x11; Aead::KEY_LEN]));
+        // Header and topic hash.
+        let aad = vec![0xa5; HEADER_LEN + suite.hash().output_len()];
+        let mut sealed = vec![0x42; PAYLOAD];
+        key.seal(&NONCE, &aad, &mut sealed).map_err(|_| SETUP)?;
+        let buffer = Vec::with_capacity(sealed.len());
+        Ok(Self { key, aad, sealed, buffer })
+    }
+
+    fn seal(&mut self) -> Result<(), BenchError> {
+        self.buffer.resize(PAYLOAD, 0x42);
+        // The nonce repeats: this key protects nothing.
+        let sealed = self.key.seal(black_box(&NONCE), &self.aad, &mut self.buffer);
+        sealed.map_err(|_| BenchError::Outcome("the bare AEAD failed"))
+    }
+
+    fn open(&mut self) -> Result<(), BenchError> {
+        self.buffer.clear();
+        self.buffer.extend_from_slice(&self.sealed);
+        let opened = self.key.open(black_box(&NONCE), &self.aad, &mut self.buffer);
+        opened.map_err(|_| BenchError::Outcome("the bare AEAD failed"))
+    }
+}

@@ -1,0 +1,108 @@
+//! Rows of groups: ours hold no key, so that each start begins a new group; those of others hold what §19 of the protocol says.
+
+use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
+
+use super::{ASK_AGAIN, Followed, Name, OwnGroup};
+use crate::codec::{DecodeError, Reader, Writer};
+use crate::crypto::kdf::sha256;
+use crate::crypto::secret::SecretBytes;
+use crate::crypto::suite::SessionSuite;
+use crate::endpoint::Endpoint;
+use crate::group::{Publisher, Subscriber};
+use crate::ids::PeerId;
+use crate::store::{Change, RecordKind, Row};
+use crate::topic::{MAX_TOPIC, TopicFilter};
+
+const VERSION: u64 = 1;
+
+pub(super) fn group_row(filter: &TopicFilter, suite: SessionSuite) -> Change {
+    let mut writer = Writer::new();
+    writer.array(3).uint(VERSION).uint(suite.id().into()).text(filter.as_str());
+    Change::Put { kind: RecordKind::Group, key: group_key(filter).to_vec(), value: writer.finish() }
+}
+
+fn group_key(filter: &TopicFilter) -> [u8; 32] {
+    sha256(&[filter.as_str().as_bytes()])
+}
+
+pub(super) fn member_key(filter: &TopicFilter, peer: &PeerId) -> Vec<u8> {
+    [&group_key(filter)[..], peer.as_str().as_bytes()].concat()
+}
+
+pub(super) fn subscription_key((fingerprint, gid, epoch): &Name) -> Vec<u8> {
+    [fingerprint.as_bytes(), gid.as_bytes(), &epoch.to_be_bytes()].concat()
+}
+
+pub(super) fn subscription_row(name: &Name, order: u64, row: &SecretBytes) -> Change {
+    let mut writer = Writer::new();
+    writer.array(2).uint(order).bytes(row.expose());
+    let key = subscription_key(name);
+    Change::Put { kind: RecordKind::GroupSubscription, key, value: writer.finish() }
+}
+
+impl Endpoint {
+    /// Groups of earlier starts: ours begin anew, and what followed a publisher that is trusted no more is erased.
+    pub(in crate::endpoint) fn restore_groups(&mut self, rows: &[Row]) -> Result<(), DecodeError> {
+        let mut filters = BTreeMap::new();
+        let (members, groups): (Vec<&Row>, Vec<&Row>) =
+            rows.iter().filter(|row| row.kind == RecordKind::Group).partition(|row| row.key.len() > 32);
+        for row in groups {
+            let filter = self.restore_group(row)?;
+            filters.insert(row.key.clone(), filter);
+        }
+        let now = self.clock.monotonic();
+        for row in members {
+            let (group, peer) = row.key.split_at_checked(32).ok_or(DecodeError::Value)?;
+            let peer = PeerId::from_bytes(peer).map_err(|_| DecodeError::Value)?;
+            let group = filters.get(group).and_then(|filter| self.groups.own.get_mut(filter));
+            group.ok_or(DecodeError::Value)?.admit_later(&peer, now);
+            // Followed whether or not anybody asks for it again.
+            self.peers.entry(peer).or_default();
+        }
+        let mut followed = Vec::new();
+        for row in rows.iter().filter(|row| row.kind == RecordKind::GroupSubscription) {
+            let mut reader = Reader::new(&row.value)?;
+            reader.array_of(2)?;
+            let order = reader.uint()?;
+            let one = Subscriber::from_row(self.backend, reader.bytes()?).map_err(|_| DecodeError::Value)?;
+            reader.finish()?;
+            followed.push((order, one));
+        }
+        followed.sort_by_key(|(order, _)| *order);
+        for (order, one) in followed {
+            self.restore_followed(order, one);
+        }
+        Ok(())
+    }
+
+    fn restore_group(&mut self, row: &Row) -> Result<TopicFilter, DecodeError> {
+        let mut reader = Reader::new(&row.value)?;
+        reader.array_of(3)?;
+        if reader.uint()? != VERSION {
+            return Err(DecodeError::Version);
+        }
+        let suite = SessionSuite::from_id(reader.uint8()?).ok_or(DecodeError::Value)?;
+        let filter = TopicFilter::new(&reader.text(MAX_TOPIC)?).map_err(|_| DecodeError::Value)?;
+        reader.finish()?;
+        let (now, me) = (self.clock.monotonic(), self.own.sender.clone());
+        let publisher = Publisher::new(self.backend, &mut *self.random, suite, me, filter.clone(), now);
+        let group = OwnGroup::new(publisher.ok_or(DecodeError::Value)?, now);
+        self.groups.own.insert(filter.clone(), group);
+        Ok(filter)
+    }
+
+    fn restore_followed(&mut self, order: u64, one: Subscriber) {
+        let (source, now) = (one.source().clone(), self.clock.monotonic());
+        let name = (source.fingerprint, one.gid(), one.epoch());
+        self.groups.accepted = self.groups.accepted.max(order);
+        let asking = (!one.missing().is_empty()).then(|| (now.plus(ASK_AGAIN), 0));
+        let kept =
+            self.may_follow(&source.id, &source.fingerprint) && self.groups.subscriptions.insert(one).is_ok();
+        if kept {
+            self.groups.followed.insert(name, Followed { source: source.id, order, asking });
+        } else {
+            self.unfollow(&[name]);
+        }
+    }
+}

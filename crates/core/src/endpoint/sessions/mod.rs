@@ -1,0 +1,291 @@
+//! Sessions with peers: who has one, how one begins, and what ends it.
+//!
+//! ```text
+//!             ┌ initiating: m1 is out ──── m2 ────┐
+//!  no session ┤                                   ├─► current ─► draining ─► none
+//!             └ half open: m2 is out ─ a record ──┘   (sends)   (reads only)
+//! ```
+//! The old session stays current at the responder until the new one's first record, so a replayed or abandoned m1 hurts
+//! nothing. All of it is in rows before anything leaves.
+
+mod arrive;
+mod carry;
+mod establish;
+mod initiate;
+mod policy;
+mod records;
+mod respond;
+mod row;
+mod seal;
+mod sids;
+mod topics;
+mod upkeep;
+
+pub(super) use carry::RESEND_PAUSE;
+pub use policy::SessionPolicy;
+pub(super) use records::Judged;
+pub(super) use respond::{Answering, OpeningM1};
+pub(super) use seal::Carrier;
+
+use alloc::boxed::Box;
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::vec::Vec;
+use core::time::Duration;
+
+use crate::budget::Bucket;
+use crate::ids::{BootId, Fingerprint, HandshakeId, PeerId, SessionId};
+use crate::session::Session;
+use crate::session::handshake::ExpectM2;
+use crate::time::{Monotonic, UnixTime};
+
+use sids::Sids;
+use topics::TopicHashes;
+
+/// How long messages wait for a handshake before they go in envelopes.
+pub const HANDSHAKE_PATIENCE: Duration = Duration::from_secs(2);
+/// How long an answered handshake waits for the initiator's first record.
+pub const HALF_OPEN_FOR: Duration = Duration::from_secs(7 * 24 * 3600);
+
+/// Everything about sessions.
+pub(super) struct Sessions {
+    pub(super) policy: SessionPolicy,
+    /// Our start: its bytes are the salt of what we send.
+    pub(super) boot: BootId,
+    pairs: BTreeMap<PeerId, Pair>,
+    sids: Sids,
+    /// Our m1s on their way.
+    waiting: BTreeMap<HandshakeId, PeerId>,
+    timers: BTreeSet<(Monotonic, PeerId)>,
+    topics: TopicHashes,
+    /// Work for m1s before they are authentic.
+    budget: Bucket,
+    /// The same for answers to ours: m1s can be sent by anybody, and must not starve them.
+    answers: Bucket,
+}
+
+/// What there is with one peer.
+#[derive(Default)]
+struct Pair {
+    attempts: Attempts,
+    initiating: Option<Initiating>,
+    /// An m1 of the peer's is being judged by the provider.
+    answering: bool,
+    half_open: Option<HalfOpen>,
+    current: Option<Live>,
+    draining: Option<Live>,
+    /// When a handshake may be tried again.
+    retry_at: Option<Monotonic>,
+    /// The last STALE: for which handshake, its bytes, and when it went.
+    stale: Option<(HandshakeId, Vec<u8>, Monotonic)>,
+    /// When an m1 of the peer's was last answered.
+    answered: Option<Monotonic>,
+    /// When the peer last sent us ahead with a STALE.
+    sent_ahead: Option<Monotonic>,
+    /// When an answer was last repeated.
+    repeated: Option<Monotonic>,
+    /// When `timers` has it.
+    timer: Option<Monotonic>,
+}
+
+/// The newest attempts between two identities, durable.
+#[derive(Clone, PartialEq, Eq)]
+struct Attempts {
+    own: Fingerprint,
+    peer: Fingerprint,
+    ours: u64,
+    theirs: u64,
+}
+
+impl Default for Attempts {
+    fn default() -> Self {
+        Self { own: Fingerprint([0; 32]), peer: Fingerprint([0; 32]), ours: 0, theirs: 0 }
+    }
+}
+
+/// Which of two sessions, or handshakes, of a pair goes before the other: on both sides the same. The higher attempt, and
+/// of two with one attempt, which began at once, the one whose initiator wins the tie.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+struct Rank {
+    attempt: u64,
+    favoured: bool,
+}
+
+enum Initiating {
+    /// The provider signs m1.
+    Signing { since: Monotonic, sid: SessionId },
+    /// m1 is out.
+    Waiting {
+        state: Box<ExpectM2>,
+        since: Monotonic,
+        /// When it goes again, and after what delay then.
+        again: Monotonic,
+        delay: Duration,
+        /// Whether messages still wait for it.
+        patient: bool,
+    },
+}
+
+impl Initiating {
+    fn since(&self) -> Monotonic {
+        match self {
+            Self::Signing { since, .. } | Self::Waiting { since, .. } => *since,
+        }
+    }
+}
+
+/// An answered handshake: nothing is sent in it yet.
+struct HalfOpen {
+    live: Live,
+    m2: Vec<u8>,
+    since: Monotonic,
+    /// Whether messages still wait for it.
+    patient: bool,
+}
+
+/// A session with what surrounds it.
+struct Live {
+    session: Session,
+    own: Fingerprint,
+    peer: Fingerprint,
+    handshake: HandshakeId,
+    established: UnixTime,
+    /// The earlier end of both certificates.
+    ends: UnixTime,
+    rank: Rank,
+    /// When the current epoch began here.
+    epoch_since: Monotonic,
+    /// When it is erased, once it only drains.
+    erase_at: Option<Monotonic>,
+    /// When the peer is to be told what we know of it.
+    known_due: Option<Monotonic>,
+    /// When the offer, or the answer, under way goes again, and after what delay.
+    ratchet_again: Option<(Monotonic, Duration)>,
+    /// Since when an epoch is asked for, or offered.
+    turn_asked: Option<Monotonic>,
+    /// The first record that asks for a receipt, sent since the peer was last heard.
+    unheard_since: Option<Monotonic>,
+    /// The next epoch begins soon: the peer asked for it, or we were restored after a crash.
+    overdue: bool,
+}
+
+impl Sessions {
+    pub(super) fn new(policy: SessionPolicy, boot: BootId, budget: Bucket) -> Self {
+        Self {
+            policy,
+            boot,
+            pairs: BTreeMap::new(),
+            sids: Sids::default(),
+            waiting: BTreeMap::new(),
+            timers: BTreeSet::new(),
+            topics: TopicHashes::default(),
+            budget,
+            answers: budget,
+        }
+    }
+
+    /// How many peers have a session that sends.
+    pub(super) fn established(&self) -> usize {
+        self.pairs.values().filter(|pair| pair.current.is_some()).count()
+    }
+
+    fn pair_mut(&mut self, peer: &PeerId) -> &mut Pair {
+        if !self.pairs.contains_key(peer) {
+            self.pairs.insert(peer.clone(), Pair::default());
+        }
+        // Inserted above; the map has no single look-up for a borrowed key.
+        self.pairs.entry(peer.clone()).or_default()
+    }
+
+    fn current_mut(&mut self, peer: &PeerId) -> Option<&mut Live> {
+        self.pairs.get_mut(peer)?.current.as_mut()
+    }
+
+    /// A record was sent that its receiver confirms.
+    fn awaits_receipt(&mut self, peer: &PeerId, now: Monotonic) {
+        if let Some(live) = self.current_mut(peer)
+            && live.unheard_since.is_none()
+        {
+            live.unheard_since = Some(now);
+            self.schedule(peer);
+        }
+    }
+
+    /// The earliest thing to do for any pair.
+    pub(super) fn deadline(&self) -> Option<Monotonic> {
+        self.timers.first().map(|(at, _)| *at)
+    }
+
+    /// Takes the pairs whose time has come.
+    fn due(&mut self, now: Monotonic) -> Vec<PeerId> {
+        let mut due = Vec::new();
+        while let Some((at, _)) = self.timers.first()
+            && *at <= now
+            && let Some((_, peer)) = self.timers.pop_first()
+        {
+            if let Some(pair) = self.pairs.get_mut(&peer) {
+                pair.timer = None;
+            }
+            due.push(peer);
+        }
+        due
+    }
+
+    /// Notes when a pair has something to do.
+    fn schedule(&mut self, peer: &PeerId) {
+        let policy = self.policy;
+        let Some(pair) = self.pairs.get_mut(peer) else { return };
+        let at = pair.deadline(&policy);
+        if at == pair.timer {
+            return;
+        }
+        if let Some(before) = pair.timer {
+            self.timers.remove(&(before, peer.clone()));
+        }
+        if let Some(at) = at {
+            self.timers.insert((at, peer.clone()));
+        }
+        pair.timer = at;
+    }
+}
+
+impl Pair {
+    fn deadline(&self, policy: &SessionPolicy) -> Option<Monotonic> {
+        let waiting = self.initiating.as_ref().and_then(|initiating| match initiating {
+            Initiating::Signing { .. } => None,
+            Initiating::Waiting { again, patient: false, .. } => Some(*again),
+            Initiating::Waiting { since, again, .. } => Some((*again).min(since.plus(HANDSHAKE_PATIENCE))),
+        });
+        let half_open = self.half_open.as_ref().map(|half_open| {
+            half_open.since.plus(if half_open.patient { HANDSHAKE_PATIENCE } else { HALF_OPEN_FOR })
+        });
+        let draining = self.draining.as_ref().and_then(|live| live.erase_at);
+        let current = self.current.as_ref().and_then(|live| {
+            let silent = live.unheard_since.map(|since| since.plus(policy.silence));
+            let again = live.ratchet_again.map(|(at, _)| at);
+            let asked = live.turn_asked.map(|since| since.plus(policy.turn_patience));
+            [live.session.expires(), live.known_due, silent, again, asked].into_iter().flatten().min()
+        });
+        [waiting, half_open, draining, current].into_iter().flatten().min()
+    }
+
+    fn live_by_sid(&mut self, sid: SessionId) -> Option<(Slot, &mut Live)> {
+        let matches = |live: &Live| live.session.sid_in() == sid;
+        if self.current.as_ref().is_some_and(matches) {
+            return self.current.as_mut().map(|live| (Slot::Current, live));
+        }
+        if self.draining.as_ref().is_some_and(matches) {
+            return self.draining.as_mut().map(|live| (Slot::Draining, live));
+        }
+        let half_open = self.half_open.as_mut().map(|half_open| &mut half_open.live);
+        half_open.filter(|live| matches(live)).map(|live| (Slot::HalfOpen, live))
+    }
+}
+
+/// Which of a pair's sessions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+enum Slot {
+    Current = 0,
+    Draining = 1,
+    HalfOpen = 2,
+}

@@ -1,0 +1,164 @@
+//! Rows of sessions and of handshakes under way.
+
+use alloc::vec::Vec;
+
+use super::{Attempts, HalfOpen, Initiating, Live, Pair, Rank, Sessions, Slot};
+use crate::codec::{DecodeError, Reader, Writer};
+use crate::crypto::backend::Backend;
+use crate::ids::{Fingerprint, HandshakeId, MAX_PEER_ID, PeerId};
+use crate::session::Session;
+use crate::session::handshake::ExpectM2;
+use crate::store::{Change, RecordKind, Row};
+use crate::time::{Monotonic, UnixTime};
+
+/// The first retransmission of an m1 after a restart.
+const AGAIN_AT_START: core::time::Duration = core::time::Duration::from_secs(1);
+
+impl Live {
+    /// The session's row; `m2` while it is half open.
+    pub(super) fn change(&self, peer: &PeerId, slot: Slot, m2: &[u8]) -> Change {
+        let mut writer = Writer::with_capacity(2048);
+        writer.array(11).text(peer.as_str()).uint(slot as u64);
+        writer.uint(self.rank.attempt).bool(self.rank.favoured);
+        writer.bytes(self.own.as_bytes()).bytes(self.peer.as_bytes()).bytes(self.handshake.as_bytes());
+        writer.uint(self.established.0).uint(self.ends.0).bytes(m2).bytes(&self.session.to_row());
+        Change::Put { kind: RecordKind::Session, key: self.key(), value: writer.finish() }
+    }
+
+    pub(super) fn deletion(&self) -> Change {
+        Change::Delete { kind: RecordKind::Session, key: self.key() }
+    }
+
+    fn key(&self) -> Vec<u8> {
+        self.session.sid_in().as_bytes().to_vec()
+    }
+
+    #[allow(clippy::too_many_arguments, reason = "what a session is known by, none with a default")]
+    pub(super) fn new(
+        session: Session,
+        rank: Rank,
+        own: Fingerprint,
+        peer: Fingerprint,
+        handshake: HandshakeId,
+        established: UnixTime,
+        ends: UnixTime,
+        now: Monotonic,
+    ) -> Self {
+        Self {
+            session,
+            own,
+            peer,
+            handshake,
+            established,
+            ends,
+            rank,
+            epoch_since: now,
+            erase_at: None,
+            known_due: None,
+            ratchet_again: None,
+            turn_asked: None,
+            unheard_since: None,
+            overdue: false,
+        }
+    }
+}
+
+impl Pair {
+    /// The row of attempts, with the m1 that is out.
+    pub(super) fn handshake_change(&self, peer: &PeerId) -> Change {
+        let mut writer = Writer::new();
+        writer.array(5).bytes(self.attempts.own.as_bytes()).bytes(self.attempts.peer.as_bytes());
+        writer.uint(self.attempts.ours).uint(self.attempts.theirs);
+        match &self.initiating {
+            Some(Initiating::Waiting { state, .. }) => writer.bytes(state.to_row().expose()),
+            _ => writer.null(),
+        };
+        Change::Put { kind: RecordKind::Handshake, key: peer.as_str().into(), value: writer.finish() }
+    }
+}
+
+impl Sessions {
+    /// A session of an earlier start. `drain_until` bounds how long one that drains is kept.
+    pub(in crate::endpoint) fn restore_session(
+        &mut self,
+        backend: Backend,
+        row: &Row,
+        own: Fingerprint,
+        now: Monotonic,
+    ) -> Result<(), DecodeError> {
+        let mut reader = Reader::new(&row.value)?;
+        reader.array_of(11)?;
+        let peer = PeerId::new(&reader.text(MAX_PEER_ID)?).map_err(|_| DecodeError::Value)?;
+        let slot = match reader.uint()? {
+            0 => Slot::Current,
+            1 => Slot::Draining,
+            2 => Slot::HalfOpen,
+            _ => return Err(DecodeError::Value),
+        };
+        let rank = Rank { attempt: reader.uint()?, favoured: reader.bool()? };
+        let (ours, theirs) = (Fingerprint(reader.bytes_of()?), Fingerprint(reader.bytes_of()?));
+        let handshake = HandshakeId(reader.bytes_of()?);
+        let (established, ends) = (UnixTime(reader.uint()?), UnixTime(reader.uint()?));
+        let m2 = reader.bytes()?.to_vec();
+        let session = Session::from_row(backend, reader.bytes()?, now).map_err(|_| DecodeError::Value)?;
+        reader.finish()?;
+        let mut live = Live::new(session, rank, ours, theirs, handshake, established, ends, now);
+        live.overdue = true;
+        // With other keys of ours it is over; its row goes with the next handshake.
+        if ours != own {
+            return Ok(());
+        }
+        self.sids.insert(live.session.sid_in(), &peer);
+        let drain = self.policy.drain;
+        let pair = self.pair_mut(&peer);
+        match slot {
+            Slot::Current => {
+                live.ratchet_again =
+                    live.session.has_offered().then(|| (now.plus(AGAIN_AT_START), AGAIN_AT_START));
+                pair.current = Some(live);
+            }
+            Slot::Draining => {
+                live.erase_at = Some(now.plus(drain));
+                pair.draining = Some(live);
+            }
+            Slot::HalfOpen => pair.half_open = Some(HalfOpen { live, m2, since: now, patient: false }),
+        }
+        self.schedule(&peer);
+        Ok(())
+    }
+
+    /// Attempts of earlier starts, and an m1 that was out.
+    pub(in crate::endpoint) fn restore_handshake(
+        &mut self,
+        backend: Backend,
+        row: &Row,
+        now: Monotonic,
+    ) -> Result<(), DecodeError> {
+        let peer = PeerId::from_bytes(&row.key).map_err(|_| DecodeError::Value)?;
+        let mut reader = Reader::new(&row.value)?;
+        reader.array_of(5)?;
+        let attempts = Attempts {
+            own: Fingerprint(reader.bytes_of()?),
+            peer: Fingerprint(reader.bytes_of()?),
+            ours: reader.uint()?,
+            theirs: reader.uint()?,
+        };
+        let state = if reader.absent()? { None } else { Some(ExpectM2::from_row(backend, reader.bytes()?)?) };
+        reader.finish()?;
+        if let Some(state) = &state {
+            self.waiting.insert(state.handshake(), peer.clone());
+            self.sids.insert(state.sid(), &peer);
+        }
+        let pair = self.pair_mut(&peer);
+        pair.attempts = attempts;
+        pair.initiating = state.map(|state| Initiating::Waiting {
+            state: alloc::boxed::Box::new(state),
+            since: now,
+            again: now.plus(AGAIN_AT_START),
+            delay: AGAIN_AT_START,
+            patient: true,
+        });
+        self.schedule(&peer);
+        Ok(())
+    }
+}

@@ -1,0 +1,195 @@
+//! What keeps a session healthy: confirmations of boots and numbers, epochs, and a new handshake when the peer is silent.
+
+use alloc::vec::Vec;
+use core::time::Duration;
+
+use super::establish::AFTER_CLOSE;
+use super::{Live, Slot};
+use crate::endpoint::Endpoint;
+use crate::endpoint::refusal::RefusalReason;
+use crate::ids::PeerId;
+use crate::session::{Class, Control};
+use crate::time::Monotonic;
+
+/// How long a peer may wait to hear what we know of it.
+pub(super) const KNOWN_AFTER: Duration = Duration::from_millis(200);
+/// When an offer or an answer without effect goes again, at first and at last.
+const RATCHET_FIRST: Duration = Duration::from_secs(5);
+const RATCHET_LAST: Duration = Duration::from_secs(15 * 60);
+
+impl Endpoint {
+    /// Pairs whose time has come.
+    pub(in crate::endpoint) fn sessions_timeout(&mut self) {
+        let now = self.clock.monotonic();
+        for peer in self.sessions.due(now) {
+            self.initiating_timeout(&peer, now);
+            self.half_open_timeout(&peer, now);
+            self.erase_draining(&peer, now);
+            self.current_timeout(&peer, now);
+            self.sessions.schedule(&peer);
+        }
+    }
+
+    fn half_open_timeout(&mut self, peer: &PeerId, now: Monotonic) {
+        let Some(pair) = self.sessions.pairs.get_mut(peer) else { return };
+        let Some(half_open) = &mut pair.half_open else { return };
+        if now.since(half_open.since) >= super::HALF_OPEN_FOR {
+            self.sessions.sids.retire(half_open.live.session.sid_in());
+            let deletion = half_open.live.deletion();
+            pair.half_open = None;
+            self.barrier.persist(alloc::vec![deletion], Vec::new());
+        } else if half_open.patient && now.since(half_open.since) >= super::HANDSHAKE_PATIENCE {
+            half_open.patient = false;
+            self.lanes_look_again(peer);
+        }
+    }
+
+    fn current_timeout(&mut self, peer: &PeerId, now: Monotonic) {
+        let policy = self.sessions.policy;
+        let Some(live) = self.sessions.current_mut(peer) else { return };
+        if live.session.expires().is_some_and(|at| at <= now) && live.session.expire(now) {
+            let change = live.change(peer, Slot::Current, &[]);
+            self.barrier.persist(alloc::vec![change], Vec::new());
+        }
+        let Some(live) = self.sessions.current_mut(peer) else { return };
+        if live.known_due.is_some_and(|at| at <= now) {
+            live.known_due = None;
+            if let Some(known) = live.known() {
+                self.send_control(peer, &known);
+            }
+        }
+        let Some(live) = self.sessions.current_mut(peer) else { return };
+        if let Some((at, delay)) = live.ratchet_again.filter(|(at, _)| *at <= now) {
+            let delay = (2 * delay).min(RATCHET_LAST);
+            live.ratchet_again = Some((at.max(now).plus(delay), delay));
+            if live.session.has_offered() {
+                self.offer(peer);
+            } else {
+                live.ratchet_again = None;
+            }
+        }
+        let Some(live) = self.sessions.current_mut(peer) else { return };
+        let silent = live.unheard_since.is_some_and(|since| now.since(since) >= policy.silence);
+        let idle_turn = live.turn_asked.is_some_and(|since| now.since(since) >= policy.turn_patience);
+        if silent || idle_turn {
+            // The peer may have lost the session; if not, the new one replaces it all the same.
+            live.unheard_since = silent.then_some(now);
+            live.turn_asked = None;
+            self.begin_handshake(peer);
+        }
+    }
+
+    /// Starts the next epoch, or asks for it, if the current one is old or much used.
+    pub(in crate::endpoint) fn turn_ratchet(&mut self, peer: &PeerId) {
+        let (now, policy) = (self.clock.monotonic(), self.sessions.policy);
+        let Some(live) = self.sessions.current_mut(peer) else { return };
+        if !live.session.is_confirmed() || live.session.has_offered() || live.session.has_accepted() {
+            return;
+        }
+        let (sent, received) = live.session.traffic();
+        let old = now.since(live.epoch_since) >= policy.rekey_after;
+        if !(sent + received >= policy.rekey_records || old || live.overdue || live.session.is_far()) {
+            return;
+        }
+        if live.session.is_our_turn() {
+            self.offer(peer);
+        } else if live.turn_asked.is_none() {
+            live.turn_asked = Some(now);
+            self.send_control(peer, &Control::YourTurn);
+            self.sessions.schedule(peer);
+        }
+    }
+
+    /// Sends the offer of the next epoch, a new one or the one under way.
+    fn offer(&mut self, peer: &PeerId) {
+        let now = self.clock.monotonic();
+        let Some(live) = self.sessions.pairs.get_mut(peer).and_then(|pair| pair.current.as_mut()) else {
+            return;
+        };
+        let fresh = !live.session.has_offered();
+        let Ok(offer) = live.session.offer(&mut *self.random) else { return };
+        live.turn_asked.get_or_insert(now);
+        if fresh {
+            live.ratchet_again = Some((now.plus(RATCHET_FIRST), RATCHET_FIRST));
+            let change = live.change(peer, Slot::Current, &[]);
+            let after = self.barrier.persist(alloc::vec![change], Vec::new());
+            live.session.written(after.position());
+        }
+        self.send_control(peer, &Control::Offer(offer));
+        self.sessions.schedule(peer);
+    }
+
+    /// A control record of the peer's, in the session in `slot`.
+    pub(in crate::endpoint) fn controlled(
+        &mut self,
+        peer: &PeerId,
+        sid: crate::ids::SessionId,
+        control: &Control,
+    ) -> Result<(), RefusalReason> {
+        let now = self.clock.monotonic();
+        let Some(pair) = self.sessions.pairs.get_mut(peer) else { return Ok(()) };
+        let Some((slot, live)) = pair.live_by_sid(sid) else { return Ok(()) };
+        match control {
+            Control::Confirm => {}
+            // Only of a session that another has replaced here too: it must not leave us without one.
+            Control::Close if slot == Slot::Draining => live.erase_at = Some(now.plus(AFTER_CLOSE)),
+            Control::Close => {}
+            Control::Known { epoch, boots, base } => {
+                for (class, boot) in Class::ALL.into_iter().zip(boots) {
+                    live.session.boot_confirmed(class, *boot);
+                }
+                if let Some(base) = base {
+                    live.session.base_confirmed(*epoch, *base);
+                }
+            }
+            // Ratchets turn in the session that sends.
+            Control::Offer(_) | Control::Accept(_) | Control::YourTurn if slot != Slot::Current => {}
+            Control::Offer(offer) => {
+                let accept =
+                    live.session.accept(&mut *self.random, offer).map_err(|_| RefusalReason::OutOfTurn)?;
+                live.turn_asked = None;
+                let change = live.change(peer, slot, &[]);
+                let after = self.barrier.persist(alloc::vec![change], Vec::new());
+                live.session.written(after.position());
+                self.send_control(peer, &Control::Accept(accept));
+            }
+            Control::Accept(accept) => {
+                live.session.accepted(accept).map_err(|_| RefusalReason::OutOfTurn)?;
+                live.begin_epoch(now);
+                let change = live.change(peer, slot, &[]);
+                let after = self.barrier.persist(alloc::vec![change], Vec::new());
+                live.session.written(after.position());
+                // The peer switches only on a record of the new epoch.
+                self.send_control(peer, &Control::Confirm);
+            }
+            Control::GroupKey(_)
+            | Control::GroupKeyKnown { .. }
+            | Control::MissingLeaves(_)
+            | Control::Leaves(_) => return self.group_told(peer, control),
+            Control::YourTurn => {
+                // Now, or once the epoch before is over.
+                live.overdue |= live.session.is_our_turn();
+            }
+        }
+        self.sessions.schedule(peer);
+        Ok(())
+    }
+}
+
+impl Live {
+    pub(super) fn begin_epoch(&mut self, now: Monotonic) {
+        self.epoch_since = now;
+        self.ratchet_again = None;
+        self.turn_asked = None;
+        self.overdue = false;
+    }
+
+    /// What the peer should hear that we know of it.
+    fn known(&self) -> Option<Control> {
+        let session = &self.session;
+        let boots = [Class::Telemetry, Class::Command, Class::Control].map(|class| session.peer_boot(class));
+        let [Some(telemetry), Some(command), Some(control)] = boots else { return None };
+        let (epoch, base) = (session.epoch(), session.number_base());
+        Some(Control::Known { epoch, boots: [telemetry, command, control], base })
+    }
+}

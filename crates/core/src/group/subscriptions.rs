@@ -1,0 +1,174 @@
+//! All group epochs that an endpoint reads, found by group id, epoch and topic.
+//!
+//! Ids are chosen by publishers, so two may have the same: by malice, since members know each other's. Each is tried; only the
+//! right publisher's authenticates.
+
+use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
+
+use super::Source;
+use super::handout::GroupKey;
+use super::header::Header;
+use super::outcome::{KeyError, OpenError, Opened, Outcome, SealError};
+use super::seal::SealPacket;
+use super::subscriber::Subscriber;
+use crate::crypto::backend::Backend;
+use crate::crypto::kdf::hash;
+use crate::identity::certificate::VerifiedCertificate;
+use crate::ids::{Fingerprint, GroupId};
+
+/// Group epochs at most, over all publishers.
+pub const MAX_GROUPS: usize = 1024;
+/// Group epochs of one publisher, over all filters.
+pub const MAX_PER_SOURCE: usize = 64;
+/// Group epochs of one publisher for one filter: the current and the one before. A third drops the oldest.
+pub const MAX_EPOCHS: usize = 2;
+/// Publishers with the same group id and epoch.
+pub const MAX_SAME_ID: usize = 4;
+
+/// What became of a key that was handed out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Accepted {
+    /// A new group epoch: its row is to be written. Of the dropped one, if any, the row is to be erased.
+    New {
+        /// The oldest epoch of the same publisher and filter, which made room.
+        dropped: Option<(GroupId, u16)>,
+    },
+    /// It was there before.
+    Known,
+}
+
+/// The group epochs of an endpoint.
+#[derive(Default)]
+pub struct Subscriptions {
+    by_id: BTreeMap<(GroupId, u16), Vec<(u64, Subscriber)>>,
+    taken: u64,
+}
+
+impl Subscriptions {
+    /// How many group epochs there are.
+    pub fn len(&self) -> usize {
+        self.by_id.values().map(Vec::len).sum()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.by_id.is_empty()
+    }
+
+    /// One group epoch.
+    pub fn get_mut(&mut self, source: &Fingerprint, gid: GroupId, epoch: u16) -> Option<&mut Subscriber> {
+        let same = self.by_id.get_mut(&(gid, epoch))?;
+        same.iter_mut().map(|(_, one)| one).find(|one| one.source().fingerprint == *source)
+    }
+
+    /// Takes a key that `source` handed out over its pairwise session.
+    ///
+    /// # Errors
+    ///
+    /// It is not the one committed to, contradicts one before, or there are too many.
+    pub fn accept(&mut self, backend: Backend, source: Source, key: &GroupKey) -> Result<Accepted, KeyError> {
+        if let Some(known) = self.get_mut(&source.fingerprint, key.gid, key.epoch) {
+            let same = *known.commitment() == key.commitment && *known.filter() == key.filter;
+            return if same { Ok(Accepted::Known) } else { Err(KeyError::Equivocation) };
+        }
+        self.insert(Subscriber::new(backend, source, key)?)
+    }
+
+    /// Adds one that was restored from its row, in the order in which they were accepted.
+    ///
+    /// # Errors
+    ///
+    /// There are too many.
+    pub fn insert(&mut self, subscriber: Subscriber) -> Result<Accepted, KeyError> {
+        let id = (subscriber.gid(), subscriber.epoch());
+        let similar =
+            self.by_id.iter().flat_map(|(id, same)| same.iter().map(move |(age, one)| (age, id, one)));
+        let similar =
+            similar.filter(|(_, _, one)| one.source().fingerprint == subscriber.source().fingerprint);
+        let of_source = similar.clone().count();
+        let similar = similar.filter(|(_, _, one)| one.filter() == subscriber.filter());
+        let mut similar: Vec<_> = similar.map(|(age, id, _)| (*age, *id)).collect();
+        similar.sort_unstable();
+        let dropped = (similar.len() >= MAX_EPOCHS).then(|| similar.first().map(|(_, id)| *id)).flatten();
+        let full = (self.len() >= MAX_GROUPS || of_source >= MAX_PER_SOURCE) && dropped.is_none();
+        if full || self.by_id.get(&id).is_some_and(|same| same.len() >= MAX_SAME_ID) {
+            return Err(KeyError::Full);
+        }
+        if let Some((gid, epoch)) = dropped {
+            self.remove(&subscriber.source().fingerprint.clone(), gid, epoch);
+        }
+        self.taken += 1;
+        self.by_id.entry(id).or_default().push((self.taken, subscriber));
+        Ok(Accepted::New { dropped })
+    }
+
+    /// Erases one group epoch.
+    pub fn remove(&mut self, source: &Fingerprint, gid: GroupId, epoch: u16) {
+        if let Some(same) = self.by_id.get_mut(&(gid, epoch)) {
+            same.retain(|(_, one)| one.source().fingerprint != *source);
+            if same.is_empty() {
+                self.by_id.remove(&(gid, epoch));
+            }
+        }
+    }
+
+    /// Erases all group epochs of a publisher, for instance because it is revoked.
+    pub fn remove_source(&mut self, source: &Fingerprint) {
+        self.by_id.retain(|_, same| {
+            same.retain(|(_, one)| one.source().fingerprint != *source);
+            !same.is_empty()
+        });
+    }
+
+    fn candidates(&mut self, gid: GroupId, epoch: u16, topic: &str) -> impl Iterator<Item = &mut Subscriber> {
+        let same = self.by_id.get_mut(&(gid, epoch)).into_iter().flatten();
+        same.map(|(_, one)| one).filter(move |one| one.filter().matches(topic))
+    }
+
+    /// Opens a record that came on `topic`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Subscriber::open`]; [`OpenError::UnknownGroup`] if no key for it was handed out yet.
+    pub fn open(&mut self, topic: &str, header: &Header, record: &[u8]) -> Result<Opened, OpenError> {
+        let mut result = Err(OpenError::UnknownGroup);
+        for one in self.candidates(header.gid, header.epoch, topic) {
+            let topic_hash = hash(one.suite().hash(), &[topic.as_bytes()]);
+            let opened = one.open(header, topic_hash.as_slice(), record.to_vec());
+            match opened {
+                Err(OpenError::Unauthentic) if result.is_err() => result = opened,
+                Err(OpenError::Unauthentic) => {}
+                decided => return decided,
+            }
+        }
+        result
+    }
+
+    /// Takes a seal that came on `topic` and that the peer with `certificate` is to have made.
+    ///
+    /// # Errors
+    ///
+    /// As [`Subscriber::receive_seal`]; [`SealError::UnknownGroup`] if that peer handed no key out for it.
+    pub fn receive_seal(
+        &mut self,
+        topic: &str,
+        certificate: &VerifiedCertificate,
+        packet: &SealPacket<'_>,
+    ) -> Result<Outcome, SealError> {
+        let source = certificate.fingerprint();
+        let mut candidates = self.candidates(packet.gid(), packet.epoch(), topic);
+        let one = candidates.find(|one| one.source().fingerprint == source);
+        one.ok_or(SealError::UnknownGroup)?.receive_seal(certificate, packet)
+    }
+
+    /// The publishers whose seal a packet on `topic` may be.
+    pub fn sources(&mut self, topic: &str, packet: &SealPacket<'_>) -> Vec<Source> {
+        self.sources_of(topic, packet.gid(), packet.epoch())
+    }
+
+    /// The publishers whose group epoch this may be, on `topic`.
+    pub fn sources_of(&mut self, topic: &str, gid: GroupId, epoch: u16) -> Vec<Source> {
+        self.candidates(gid, epoch, topic).map(|one| one.source().clone()).collect()
+    }
+}

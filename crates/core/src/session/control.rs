@@ -1,0 +1,228 @@
+//! What the two ends of a session tell each other inside it, besides messages and receipts.
+//!
+//! Deterministic CBOR: an array that begins with its kind, so that it is never taken for a
+//! [`Body`](crate::envelope::Body), which is a map.
+
+use alloc::vec::Vec;
+use core::fmt;
+
+use super::header::Class;
+use super::numbers::NumberBase;
+use super::ratchet::{Accept, Offer};
+use crate::codec::{DecodeError, Reader, Writer};
+use crate::crypto::secret::SecretBytes;
+use crate::group::{Leaves, MissingLeaves};
+use crate::ids::{BootId, GroupId, StreamId};
+
+const CONFIRM: u64 = 1;
+const CLOSE: u64 = 2;
+const KNOWN: u64 = 3;
+const OFFER: u64 = 4;
+const ACCEPT: u64 = 5;
+const YOUR_TURN: u64 = 6;
+const GROUP_KEY: u64 = 7;
+const GROUP_KEY_KNOWN: u64 = 8;
+const MISSING_LEAVES: u64 = 9;
+const LEAVES: u64 = 10;
+
+/// A control record's content.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Control {
+    /// Nothing but proof of the keys: the handshake's last message, and the first of an epoch.
+    Confirm,
+    /// Nothing more will be sent in this session.
+    Close,
+    /// What the receiver knows of the sender: its boot by class, and from where on its numbers are implied.
+    Known {
+        /// The epoch that `base` is of.
+        epoch: u16,
+        /// The newest boot heard on each class.
+        boots: [BootId; 3],
+        /// The newest numbered record.
+        base: Option<NumberBase>,
+    },
+    /// Proposes the next epoch.
+    Offer(Offer),
+    /// Answers an offer.
+    Accept(Accept),
+    /// The sender wants a new epoch, and the receiver is to propose it.
+    YourTurn,
+    /// The key of a group of the sender's.
+    GroupKey(Handout),
+    /// The receiver has the key of this epoch, durably.
+    GroupKeyKnown {
+        /// The group.
+        gid: GroupId,
+        /// Its epoch.
+        epoch: u16,
+    },
+    /// Asks for leaves of a batch of the receiver's.
+    MissingLeaves(MissingLeaves),
+    /// Answers that.
+    Leaves(Leaves),
+}
+
+/// A [`GroupKey`](crate::group::GroupKey), encoded.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Handout(pub SecretBytes);
+
+impl fmt::Debug for Handout {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Handout(..)")
+    }
+}
+
+impl Control {
+    /// Whether an authentic plaintext is one of these rather than a body.
+    pub fn is_control(plaintext: &[u8]) -> bool {
+        plaintext.first().is_some_and(|head| head >> 5 == 4)
+    }
+
+    /// Its bytes.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut writer = Writer::new();
+        match self {
+            Self::Confirm => writer.array(1).uint(CONFIRM),
+            Self::Close => writer.array(1).uint(CLOSE),
+            Self::Known { epoch, boots, base } => {
+                writer.array(4).uint(KNOWN).uint((*epoch).into()).array(Class::ALL.len());
+                for boot in boots {
+                    writer.bytes(boot.as_bytes());
+                }
+                match base {
+                    Some(base) => base.encode(&mut writer),
+                    None => writer.null(),
+                }
+            }
+            Self::Offer(offer) => {
+                writer.array(3).uint(OFFER).uint(offer.epoch.into()).bytes(&offer.encapsulation_key)
+            }
+            Self::Accept(accept) => {
+                writer.array(3).uint(ACCEPT).uint(accept.epoch.into()).bytes(&accept.ciphertext)
+            }
+            Self::YourTurn => writer.array(1).uint(YOUR_TURN),
+            Self::GroupKey(Handout(key)) => writer.array(2).uint(GROUP_KEY).bytes(key.expose()),
+            Self::GroupKeyKnown { gid, epoch } => {
+                writer.array(3).uint(GROUP_KEY_KNOWN).bytes(gid.as_bytes()).uint((*epoch).into())
+            }
+            Self::MissingLeaves(asked) => writer.array(2).uint(MISSING_LEAVES).bytes(&asked.encode()),
+            Self::Leaves(leaves) => writer.array(2).uint(LEAVES).bytes(&leaves.encode()),
+        };
+        writer.finish()
+    }
+
+    /// Reads what the peer sealed.
+    ///
+    /// # Errors
+    ///
+    /// It is none of these, or not in its one encoding.
+    pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+        let mut reader = Reader::new(bytes)?;
+        let items = reader.array()?;
+        if items == 0 {
+            return Err(DecodeError::Shape);
+        }
+        let control = match (reader.uint()?, items) {
+            (CONFIRM, 1) => Self::Confirm,
+            (CLOSE, 1) => Self::Close,
+            (YOUR_TURN, 1) => Self::YourTurn,
+            (KNOWN, 4) => {
+                let epoch = epoch(&mut reader)?;
+                reader.array_of(Class::ALL.len() as u64)?;
+                let mut boots = [BootId([0; 8]); 3];
+                for boot in &mut boots {
+                    *boot = BootId(reader.bytes_of()?);
+                }
+                let base = if reader.absent()? { None } else { Some(NumberBase::decode(&mut reader)?) };
+                Self::Known { epoch, boots, base }
+            }
+            (OFFER, 3) => {
+                Self::Offer(Offer { epoch: epoch(&mut reader)?, encapsulation_key: reader.bytes()?.to_vec() })
+            }
+            (ACCEPT, 3) => {
+                Self::Accept(Accept { epoch: epoch(&mut reader)?, ciphertext: reader.bytes()?.to_vec() })
+            }
+            (GROUP_KEY, 2) => Self::GroupKey(Handout(SecretBytes::new(reader.bytes()?.to_vec()))),
+            (GROUP_KEY_KNOWN, 3) => {
+                Self::GroupKeyKnown { gid: GroupId(reader.bytes_of()?), epoch: epoch(&mut reader)? }
+            }
+            (MISSING_LEAVES, 2) => Self::MissingLeaves(MissingLeaves::decode(reader.bytes()?)?),
+            (LEAVES, 2) => Self::Leaves(Leaves::decode(reader.bytes()?)?),
+            _ => return Err(DecodeError::Shape),
+        };
+        reader.finish()?;
+        Ok(control)
+    }
+}
+
+impl NumberBase {
+    pub(super) fn encode<'a>(&self, writer: &'a mut Writer) -> &'a mut Writer {
+        writer.array(4).uint(self.counter.into()).uint(self.stream.value().into());
+        writer.bytes(self.boot.as_bytes()).uint(self.number)
+    }
+
+    pub(super) fn decode(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        reader.array_of(4)?;
+        Ok(Self {
+            counter: reader.uint32()?,
+            stream: StreamId::new(reader.uint8()?).ok_or(DecodeError::Value)?,
+            boot: BootId(reader.bytes_of()?),
+            number: reader.uint()?,
+        })
+    }
+}
+
+fn epoch(reader: &mut Reader<'_>) -> Result<u16, DecodeError> {
+    u16::try_from(reader.uint()?).map_err(|_| DecodeError::Value)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::crypto::kdf::HashOutput;
+    use crate::crypto::suite::HashAlgorithm;
+
+    #[test]
+    fn every_kind_survives_its_encoding_and_is_never_a_body() {
+        let base =
+            NumberBase { counter: 9, stream: StreamId::default(), boot: BootId([1; 8]), number: 70_000 };
+        let mut which = crate::group::Which::default();
+        which.insert(255);
+        let asked = MissingLeaves { gid: GroupId([8; 7]), epoch: 1, first: 64, which };
+        let leaf = crate::crypto::kdf::sha256(&[b"leaf"]);
+        let leaf = HashOutput::from_slice(HashAlgorithm::Sha256, &leaf).unwrap();
+        for control in [
+            Control::Confirm,
+            Control::Close,
+            Control::YourTurn,
+            Control::Known { epoch: 3, boots: [BootId([4; 8]); 3], base: Some(base) },
+            Control::Known { epoch: 3, boots: [BootId([4; 8]); 3], base: None },
+            Control::Offer(Offer { epoch: 1, encapsulation_key: alloc::vec![5; 1216] }),
+            Control::Accept(Accept { epoch: 1, ciphertext: alloc::vec![6; 1120] }),
+            Control::GroupKey(Handout(SecretBytes::new(alloc::vec![7; 109]))),
+            Control::GroupKeyKnown { gid: GroupId([8; 7]), epoch: 65_535 },
+            Control::MissingLeaves(asked),
+            Control::Leaves(Leaves { asked, leaves: alloc::vec![leaf] }),
+        ] {
+            let bytes = control.encode();
+            assert!(Control::is_control(&bytes));
+            assert!(crate::envelope::Body::decode(&bytes).is_err());
+            assert_eq!(Control::decode(&bytes), Ok(control));
+        }
+        let body = crate::envelope::Body::from(crate::envelope::Content::telemetry("x"));
+        assert!(!Control::is_control(&body.encode()));
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_decode_without_panic_and_only_canonically(bytes in proptest::collection::vec(any::<u8>(), 0..120)) {
+            if let Ok(control) = Control::decode(&bytes) {
+                prop_assert_eq!(control.encode(), bytes);
+            }
+        }
+    }
+}

@@ -1,0 +1,42 @@
+//! A topic group through whole clients and a broker.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod common;
+
+use common::plant::{Plant, peer};
+use common::{BOTH, Broker};
+use pqc_iiot_core::endpoint::SendFailure;
+use pqc_iiot_core::topic::TopicFilter;
+use pqc_iiot_mqtt::client::PublishError;
+
+#[tokio::test]
+async fn a_group_reaches_its_members_and_is_verified() {
+    let broker = Broker::embedded();
+    let plant = Plant::new();
+    let (mut gateway, press) = plant.pair(&broker, BOTH[0]).await;
+    let topic = plant.topic("press/temperature");
+    let filter = TopicFilter::new(plant.topic("press").as_str()).unwrap();
+    let filter = TopicFilter::new(&format!("{filter}/+")).unwrap();
+    let refused = |reason| Err(PublishError::Refused(reason));
+    assert_eq!(press.client.publish_topic(&topic, b"x".to_vec()).await, refused(SendFailure::NoGroup));
+    press.client.create_group(filter.clone()).await.unwrap();
+    let nobody = press.client.add_subscriber(filter.clone(), peer("nobody")).await;
+    assert_eq!(nobody, refused(SendFailure::UnknownPeer));
+    press.client.add_subscriber(filter.clone(), peer("gateway")).await.unwrap();
+    for text in ["20.5", "20.6"] {
+        press.client.publish_topic(&topic, text.into()).await.unwrap();
+    }
+    gateway.until("group messages", |told| told.group.len() >= 2).await;
+    gateway.until("their seal", |told| told.group_verified.len() >= 2).await;
+    let (texts, names): (Vec<_>, Vec<_>) = gateway.told.group.iter().cloned().unzip();
+    assert_eq!(texts, ["20.5", "20.6"]);
+    assert_eq!(gateway.told.group_verified, names);
+    assert!(gateway.told.messages.is_empty());
+
+    press.client.remove_subscriber(filter, peer("gateway")).await.unwrap();
+    press.client.publish_topic(&topic, b"20.7".to_vec()).await.unwrap();
+    // What is sent to it alone comes after what it cannot read.
+    press.publish(&plant.topic("press/state"), "gateway", "after").await.unwrap();
+    gateway.receives(&["after".to_owned()]).await;
+    assert_eq!(gateway.told.group.len(), 2);
+}
