@@ -87,6 +87,10 @@ impl Endpoint {
         for row in rows {
             endpoint.restore(row)?;
         }
+        let over = core::mem::take(&mut endpoint.sessions.over);
+        if !over.is_empty() {
+            endpoint.barrier.persist(over, Vec::new());
+        }
         endpoint.write_start(pinned, behind);
         endpoint.restore_delivery(rows)?;
         endpoint.restore_groups(rows)?;

@@ -43,6 +43,8 @@ pub use row::RowError;
 pub use seal::{MAX_EPOCH_MESSAGES, Sealed, Text};
 pub use send::{BLOCK_AGE, MAX_COUNTER, RESERVED_BLOCKS, SealError};
 
+use alloc::boxed::Box;
+
 use crate::codec::Writer;
 use crate::crypto::backend::Backend;
 use crate::crypto::kdf::PseudorandomKey;
@@ -92,11 +94,12 @@ pub struct Session {
     sid_in: SessionId,
     sid_out: SessionId,
     gate: PseudorandomKey,
-    current: Epoch,
+    /// Boxed, as most sessions have no other: a hundred thousand are to fit.
+    current: Box<Epoch>,
     /// The epoch before, for records still on their way, and when the current one was first heard.
-    previous: Option<(Epoch, Option<Monotonic>)>,
+    previous: Option<(Box<Epoch>, Option<Monotonic>)>,
     /// The epoch that an answer of ours began; the peer's first record in it ends the current one.
-    next: Option<Epoch>,
+    next: Option<Box<Epoch>>,
     offered: Option<Offered>,
     accepted: Option<Accepted>,
     /// The starts of ours that the peer confirmed, by class.
@@ -121,7 +124,7 @@ impl Session {
             sid_in,
             sid_out,
             gate: start.gate.clone(),
-            current: Epoch::start(&start.root, 0, suite, role, [boot_in; 3])?,
+            current: Box::new(Epoch::start(&start.root, 0, suite, role, [boot_in; 3])?),
             previous: None,
             next: None,
             offered: None,
@@ -248,8 +251,8 @@ impl Session {
     /// Lets expanded keys go; they are expanded again when needed. What was sent in the open blocks ends them.
     pub fn shrink(&mut self) {
         self.current.send_chains_mut().for_each(send::SendChain::close_block);
-        let previous = self.previous.as_mut().map(|(epoch, _)| epoch);
-        for epoch in [Some(&mut self.current), previous, self.next.as_mut()].into_iter().flatten() {
+        let previous = self.previous.as_mut().map(|(epoch, _)| &mut **epoch);
+        for epoch in [Some(&mut *self.current), previous, self.next.as_deref_mut()].into_iter().flatten() {
             epoch.receive_chains_mut().for_each(receive::ReceiveChain::forget_expanded);
         }
     }

@@ -1,5 +1,6 @@
 //! Epochs of a session: when the KEM ratchet turns, and how each side switches.
 
+use alloc::boxed::Box;
 use core::time::Duration;
 
 use super::epoch::Epoch;
@@ -72,7 +73,7 @@ impl Session {
         self.previous = None;
         let ratchet = &self.current.keys.ratchet;
         let (accepted, base) = ratchet::answer(self.backend, random, self.suite, ratchet, offer)?;
-        self.next = Some(self.start(&base, offer.epoch)?);
+        self.next = Some(Box::new(self.start(&base, offer.epoch)?));
         let accept = accepted.accept.clone();
         self.accepted = Some(accepted);
         Ok(accept)
@@ -88,7 +89,7 @@ impl Session {
         let offered = self.offered.as_ref().ok_or(RatchetError::Other)?;
         let base = offered.complete(self.backend, self.suite, &self.current.keys.ratchet, accept)?;
         let next = self.start(&base, accept.epoch)?;
-        self.switch_to(next, None);
+        self.switch_to(Box::new(next), None);
         Ok(())
     }
 
@@ -125,18 +126,18 @@ impl Session {
     }
 
     pub(super) fn live(&self, number: u16) -> Option<&Epoch> {
-        let previous = self.previous.as_ref().map(|(epoch, _)| epoch);
-        let live = [Some(&self.current), previous, self.next.as_ref()];
+        let previous = self.previous.as_ref().map(|(epoch, _)| &**epoch);
+        let live = [Some(&*self.current), previous, self.next.as_deref()];
         live.into_iter().flatten().find(|epoch| epoch.number == number)
     }
 
     pub(super) fn live_mut(&mut self, number: u16) -> Option<&mut Epoch> {
-        let previous = self.previous.as_mut().map(|(epoch, _)| epoch);
-        let live = [Some(&mut self.current), previous, self.next.as_mut()];
+        let previous = self.previous.as_mut().map(|(epoch, _)| &mut **epoch);
+        let live = [Some(&mut *self.current), previous, self.next.as_deref_mut()];
         live.into_iter().flatten().find(|epoch| epoch.number == number)
     }
 
-    fn switch_to(&mut self, next: Epoch, heard: Option<Monotonic>) {
+    fn switch_to(&mut self, next: Box<Epoch>, heard: Option<Monotonic>) {
         let mut before = core::mem::replace(&mut self.current, next);
         before.retire();
         self.previous = Some((before, heard));

@@ -1,5 +1,6 @@
 //! A session's durable row: what a restart continues from. It holds no key of a block that was used for sending.
 
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 use thiserror::Error;
@@ -34,7 +35,7 @@ impl Session {
         writer.array(15).uint(VERSION).uint(self.suite.id().into()).uint(self.role as u64);
         writer.bytes(self.sid_in.as_bytes()).bytes(self.sid_out.as_bytes()).bytes(self.gate.expose());
         encode_epoch(&mut writer, &self.current);
-        for epoch in [self.previous.as_ref().map(|(epoch, _)| epoch), self.next.as_ref()] {
+        for epoch in [self.previous.as_ref().map(|(epoch, _)| &**epoch), self.next.as_deref()] {
             match epoch {
                 Some(epoch) => encode_epoch(&mut writer, epoch),
                 None => {
@@ -107,9 +108,9 @@ impl Session {
             sid_in,
             sid_out,
             gate,
-            current,
-            previous: previous.map(|epoch| (epoch, Some(now))),
-            next,
+            current: Box::new(current),
+            previous: previous.map(|epoch| (Box::new(epoch), Some(now))),
+            next: next.map(Box::new),
             offered,
             accepted,
             confirmed_boots,

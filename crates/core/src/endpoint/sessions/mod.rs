@@ -36,6 +36,7 @@ use crate::budget::Bucket;
 use crate::ids::{BootId, Fingerprint, HandshakeId, PeerId, SessionId};
 use crate::session::Session;
 use crate::session::handshake::ExpectM2;
+use crate::store::Change;
 use crate::time::{Monotonic, UnixTime};
 
 use sids::Sids;
@@ -53,6 +54,8 @@ pub(super) struct Sessions {
     pub(super) boot: BootId,
     pairs: BTreeMap<PeerId, Pair>,
     sids: Sids,
+    /// Rows of sessions that ended with our former keys, to be deleted at the start.
+    pub(super) over: Vec<Change>,
     /// Our m1s on their way.
     waiting: BTreeMap<HandshakeId, PeerId>,
     timers: BTreeSet<(Monotonic, PeerId)>,
@@ -175,6 +178,7 @@ impl Sessions {
             boot,
             pairs: BTreeMap::new(),
             sids: Sids::default(),
+            over: Vec::new(),
             waiting: BTreeMap::new(),
             timers: BTreeSet::new(),
             topics: TopicHashes::default(),

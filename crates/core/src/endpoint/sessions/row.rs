@@ -104,8 +104,9 @@ impl Sessions {
         reader.finish()?;
         let mut live = Live::new(session, rank, ours, theirs, handshake, established, ends, now);
         live.overdue = true;
-        // With other keys of ours it is over; its row goes with the next handshake.
+        // With other keys of ours it is over, and its secrets must not stay.
         if ours != own {
+            self.over.push(live.deletion());
             return Ok(());
         }
         self.sids.insert(live.session.sid_in(), &peer);
