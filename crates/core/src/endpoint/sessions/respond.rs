@@ -73,7 +73,11 @@ impl Endpoint {
         }
         let now = self.clock.monotonic();
         let at = self.clock.effective();
-        let Some(pins) = known.in_force() else { return refuse(RefusalReason::UnknownPeer) };
+        let Some(pins) = known.in_force() else {
+            // Followed, and its announcement has not come yet: an honest m1 overtook it, and comes again.
+            self.acknowledge(delivery);
+            return Ok(());
+        };
         if !pins.valid_at(at) {
             return refuse(RefusalReason::Expired);
         }
