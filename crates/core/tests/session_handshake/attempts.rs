@@ -57,7 +57,8 @@ fn stale_leads_only_forward_and_not_too_far() {
     let expect = trio.begin(1_000);
     let judge = |highest| expect.receive_stale(&stale(&trio, &expect, highest));
     assert_eq!(judge(0), Err(StaleRefusal::NotHigher));
-    assert_eq!(judge(1_000), Err(StaleRefusal::NotHigher));
+    assert_eq!(judge(999), Err(StaleRefusal::NotHigher));
+    assert_eq!(judge(1_000), Ok(1_000), "a session of the other's making has it");
     assert_eq!(judge(1_001), Ok(1_001));
     assert_eq!(judge(1_000 + (1 << 32)), Ok(1_000 + (1 << 32)));
     assert_eq!(judge(1_001 + (1 << 32)), Err(StaleRefusal::TooFar));

@@ -237,8 +237,8 @@ pub enum StaleRefusal {
     /// It does not authenticate.
     #[error("does not authenticate")]
     Tag,
-    /// It names an attempt that is not above ours.
-    #[error("names an attempt that is not above ours")]
+    /// It names an attempt below ours.
+    #[error("names an attempt below ours")]
     NotHigher,
     /// It names an attempt more than 2^32 above ours.
     #[error("names an attempt too far above ours")]
@@ -325,7 +325,8 @@ impl ExpectM2 {
         }
         let highest = stale.highest;
         match highest.checked_sub(self.rest.attempt) {
-            None | Some(0) => Err(StaleRefusal::NotHigher),
+            // The same number: a session of the peer's making has it, and goes before ours.
+            None => Err(StaleRefusal::NotHigher),
             Some(jump) if jump > MAX_ATTEMPT_JUMP => Err(StaleRefusal::TooFar),
             Some(_) => Ok(highest),
         }
