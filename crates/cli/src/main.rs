@@ -24,6 +24,10 @@ use config::Config;
 use error::{CliError, ErrorKind, Result};
 use output::Output;
 
+/// The system's takes a sixth of the processor time of a message (`docs/benchmarks.md`).
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,

@@ -1,6 +1,6 @@
 //! Names and identifiers that appear on the wire, each impossible to build out of bounds.
 
-use alloc::string::String;
+use alloc::sync::Arc;
 use core::fmt;
 
 use thiserror::Error;
@@ -11,9 +11,9 @@ pub const MAX_PEER_ID: usize = 128;
 /// A peer's name: ASCII `[A-Za-z0-9_.-]`, 1 to 128 bytes (invariant I0).
 ///
 /// It appears as a topic suffix, inside packets, as a map key and in logs, so no other form can exist.
-/// It is never used as a file name.
+/// It is never used as a file name. A clone shares its text: every message names its peer in several places.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct PeerId(String);
+pub struct PeerId(Arc<str>);
 
 /// Why bytes are not a [`PeerId`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
@@ -34,8 +34,9 @@ impl PeerId {
     /// Checks `bytes` and only then copies them.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, PeerIdError> {
         Self::check(bytes)?;
-        // Checked as ASCII above, so each byte is one character.
-        Ok(Self(bytes.iter().map(|&b| char::from(b)).collect()))
+        // Checked as ASCII above, so it is text.
+        let text = core::str::from_utf8(bytes).map_err(|_| PeerIdError::Character)?;
+        Ok(Self(text.into()))
     }
 
     /// As [`PeerId::from_bytes`], from text.

@@ -14,6 +14,8 @@ const KEY_ORIGIN: i64 = 7;
 const KEY_VOLATILE: i64 = 8;
 const KEY_LOSS: i64 = 9;
 const KEY_RECEIPT: i64 = 10;
+/// What a message without properties takes beside its payload, at most, in bytes.
+const MESSAGE_OVERHEAD: usize = 48;
 
 /// The plaintext of an envelope.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,7 +63,7 @@ impl Body {
     pub(crate) fn encode(&self) -> Vec<u8> {
         let mut writer = Writer::new();
         match self {
-            Self::Message { content, tracking } => encode_message(&mut writer, content, *tracking),
+            Self::Message { content, tracking } => return encode_message(content, *tracking),
             Self::Lost(loss) => {
                 writer.map(2).int(1).uint(KIND_LOST).int(KEY_LOSS);
                 loss.encode(&mut writer);
@@ -100,7 +102,10 @@ impl Body {
     }
 }
 
-fn encode_message(writer: &mut Writer, content: &Content, tracking: Tracking) {
+/// A [`Body::Message`] of these, encoded.
+pub(crate) fn encode_message(content: &Content, tracking: Tracking) -> Vec<u8> {
+    let mut buffer = Writer::with_capacity(content.payload.len() + MESSAGE_OVERHEAD);
+    let writer = &mut buffer;
     let optional = [
         content.content_type.is_some(),
         content.response_topic.is_some(),
@@ -128,6 +133,7 @@ fn encode_message(writer: &mut Writer, content: &Content, tracking: Tracking) {
         Tracking::Durable(origin) => origin.encode(writer.int(KEY_ORIGIN)),
         Tracking::Volatile(origin) => origin.encode(writer.int(KEY_VOLATILE)),
     }
+    buffer.finish()
 }
 
 fn decode_message(reader: &mut Reader<'_>, class: MessageClass, pairs: u64) -> Result<Body, DecodeError> {

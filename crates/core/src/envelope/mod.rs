@@ -12,6 +12,7 @@ mod open;
 mod packet;
 mod seal;
 
+pub(crate) use body::encode_message;
 pub use body::{Body, Tracking};
 pub use content::{Content, MAX_PROPERTY, MessageClass};
 pub use open::{OpenFailure, OpenedEnvelope, PendingOpen};

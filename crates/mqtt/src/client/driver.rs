@@ -1,6 +1,8 @@
 //! The task that feeds the endpoint and carries out what it asks for.
 
 mod batch;
+mod inputs;
+mod outputs;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -8,20 +10,18 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use tokio::sync::{mpsc, oneshot};
 
-use pqc_iiot_core::endpoint::{
-    Command, Consume, DeliveryId, Endpoint, Event, InboxId, Input, OperationId, Output, Purpose, Ticket,
-};
+use pqc_iiot_core::endpoint::{DeliveryId, Endpoint, InboxId, Input, OperationId, Ticket};
 use pqc_iiot_core::time::{Monotonic, Now, UnixTime};
 use pqc_iiot_provider::datadir::DataDir;
-use pqc_iiot_provider::store::{Completion, Writer, WriterError};
+use pqc_iiot_provider::store::{Batch, Completion, Writer, WriterError};
 
 use super::acks::Acks;
 use super::event::{ClientEvent, Taken};
-use super::handle::{ClientStatus, PublishError, Request, Sender, Work};
+use super::handle::{PublishError, Request, Sender, Work};
 use super::open::Storage;
 use super::outgoing::{Finished, Outgoing};
 use super::provider_thread::{Answer, ProviderThread};
-use crate::transport::{self, Qos, SubscribeError, Transport};
+use crate::transport::{self, AckToken, Qos, SubscribeError, Transport};
 
 /// Operations and writes under way at which no more input is fed to the endpoint.
 const MAX_BACKLOG: usize = 256;
@@ -58,11 +58,15 @@ impl Clock {
 pub(super) struct Driver {
     endpoint: Endpoint,
     clock: Clock,
+    /// The clocks, as read when the turn began.
+    now: Now,
     transport: Transport,
     network: transport::Events,
     provider: ProviderThread,
     answers: mpsc::UnboundedReceiver<Answer>,
     writer: Writer,
+    /// For the disk, at the end of the turn.
+    batches: Vec<Batch>,
     durable: mpsc::UnboundedReceiver<Completion>,
     requests: mpsc::Receiver<Request>,
     work: mpsc::Receiver<Work>,
@@ -77,9 +81,13 @@ pub(super) struct Driver {
     inbound_bytes: usize,
     dropped: u64,
     acks: Acks,
+    /// For the broker, at the end of the turn.
+    acknowledged: Vec<AckToken>,
     outgoing: Outgoing,
     subscriptions: mpsc::UnboundedSender<(String, bool)>,
     tickets: HashMap<Ticket, Sender>,
+    /// For whoever waits for them, at the end of the turn.
+    settled: Vec<(Sender, Result<(), PublishError>)>,
     consumers: HashMap<Ticket, oneshot::Sender<()>>,
     consumed: mpsc::UnboundedReceiver<InboxId>,
     taken: Arc<Taken>,
@@ -124,6 +132,20 @@ struct Closing {
     until: tokio::time::Instant,
 }
 
+/// What ended a wait.
+#[expect(clippy::large_enum_variant, reason = "one at a time, taken apart at once")]
+enum Woken {
+    Network(Option<transport::Event>),
+    Request(Request),
+    Work(Work),
+    Answered(Answer),
+    Completed(Completion),
+    Consumed(InboxId),
+    Finished(Finished),
+    Room,
+    Deadline,
+}
+
 /// Why the driver stopped.
 enum Stop {
     Shutdown,
@@ -157,11 +179,13 @@ impl Driver {
         Ok(Self {
             endpoint,
             clock,
+            now: clock.now(),
             transport,
             network,
             provider,
             answers,
             writer,
+            batches: Vec::new(),
             durable,
             requests,
             work,
@@ -173,9 +197,11 @@ impl Driver {
             inbound_bytes: 0,
             dropped: 0,
             acks: Acks::default(),
+            acknowledged: Vec::new(),
             outgoing: Outgoing::new(window),
             subscriptions,
             tickets: HashMap::new(),
+            settled: Vec::new(),
             consumers: HashMap::new(),
             consumed,
             taken,
@@ -225,6 +251,9 @@ impl Driver {
     fn turn(&mut self) -> Result<(), Stop> {
         loop {
             self.drain()?;
+            if self.undelivered.len() >= self.max_undelivered {
+                self.deliver();
+            }
             let can_feed =
                 self.undelivered.len() < self.max_undelivered && self.endpoint.backlog() < MAX_BACKLOG;
             let next = match can_feed {
@@ -237,18 +266,8 @@ impl Driver {
             self.inbound_bytes -= inbound.len();
             self.feed(inbound.into_input(delivery));
         }
-        while let Some(finished) = self.outgoing.submit(&self.transport) {
-            self.finish(finished);
-        }
-        let room = MAX_OUTGOING.saturating_sub(self.outgoing.len());
-        if room != self.room {
-            self.room = room;
-            self.feed(Input::Room(room));
-            self.drain()?;
-            while let Some(finished) = self.outgoing.submit(&self.transport) {
-                self.finish(finished);
-            }
-        }
+        self.transmit()?;
+        self.flush()?;
         match &self.closing {
             Some(closing) if closing.closed && self.is_at_rest() => Err(Stop::Shutdown),
             _ => Ok(()),
@@ -273,32 +292,37 @@ impl Driver {
         let until = self.closing.as_ref().map(|closing| closing.until);
         let in_hand = self.closing.as_ref().map(|closing| closing.in_hand);
         let in_hand = in_hand.filter(|at| *at > tokio::time::Instant::now());
-        let events = self.events.clone();
-        tokio::select! {
-            event = self.network.recv(), if read => match event {
-                Some(event) => self.network_event(event),
-                None => return Err(Stop::Gone),
-            },
-            Some(request) = self.requests.recv(), if accept => self.request(request),
-            Some(work) = self.work.recv(), if accept && room => self.work(work),
-            Some((id, result)) = self.answers.recv() => self.feed(Input::Provided(id, result)),
-            Some(completion) = self.durable.recv() => self.completed(completion)?,
-            Some(message) = self.consumed.recv() => self.consume(message),
-            finished = self.outgoing.finished() => self.finish(finished),
-            permit = events.reserve(), if !self.undelivered.is_empty() => {
-                if let (Ok(permit), Some(event)) = (permit, self.undelivered.pop_front()) {
-                    permit.send(event);
-                } else {
-                    // The application dropped its events: it wants none.
-                    self.undelivered.clear();
-                }
-            },
-            () = sleep_until(self.deadline) => {
+        let woken = tokio::select! {
+            event = self.network.recv(), if read => Woken::Network(event),
+            Some(request) = self.requests.recv(), if accept => Woken::Request(request),
+            Some(work) = self.work.recv(), if accept && room => Woken::Work(work),
+            Some((id, result)) = self.answers.recv() => Woken::Answered((id, result)),
+            Some(completion) = self.durable.recv() => Woken::Completed(completion),
+            Some(message) = self.consumed.recv() => Woken::Consumed(message),
+            finished = self.outgoing.finished() => Woken::Finished(finished),
+            _ = self.events.reserve(), if !self.undelivered.is_empty() => Woken::Room,
+            () = sleep_until(self.deadline) => Woken::Deadline,
+            () = sleep_until(in_hand) => Woken::Room,
+            () = sleep_until(until) => return Err(Stop::Shutdown),
+        };
+        self.now = self.clock.now();
+        match woken {
+            Woken::Network(Some(event)) => self.network_event(event),
+            Woken::Network(None) => return Err(Stop::Gone),
+            Woken::Request(request) => self.request(request),
+            Woken::Work(work) => self.work(work),
+            Woken::Answered((id, result)) => self.feed(Input::Provided(id, result)),
+            Woken::Completed(completion) => self.completed(completion)?,
+            Woken::Consumed(message) => self.consume(message),
+            Woken::Finished(finished) => {
+                self.finish(finished);
+            }
+            // The turn that follows does what there is room for.
+            Woken::Room => {}
+            Woken::Deadline => {
                 self.deadline = None;
                 self.feed(Input::Timeout);
-            },
-            () = sleep_until(in_hand) => {}
-            () = sleep_until(until) => return Err(Stop::Shutdown),
+            }
         }
         self.take_ready()
     }
@@ -328,231 +352,7 @@ impl Driver {
     }
 
     fn feed(&mut self, input: Input) {
-        self.endpoint.handle(self.clock.now(), input);
-    }
-
-    fn drain(&mut self) -> Result<(), Stop> {
-        while let Some(output) = self.endpoint.poll_output() {
-            match output {
-                Output::Persist { seq, changes, audit } => {
-                    let submitted = self.writer.submit(seq, self.clock.now().wall, changes, audit);
-                    submitted.map_err(|error| Stop::StoreFailed(error.to_string()))?;
-                }
-                Output::Load(OperationId(token), rows) => {
-                    let asked = self.writer.read(token, rows);
-                    asked.map_err(|error| Stop::StoreFailed(error.to_string()))?;
-                }
-                Output::Provider(id, request) => {
-                    let gone = || Stop::StoreFailed("the provider's thread ended".into());
-                    self.provider.submit(id, request).ok_or_else(gone)?;
-                }
-                Output::Transmit(transmit) if !transmit.acknowledged() && !self.transport.is_connected() => {}
-                Output::Transmit(transmit) => self.outgoing.push(transmit),
-                Output::Withdraw(peer) => self.outgoing.withdraw(&peer),
-                Output::Subscribe(filter) => self.subscribe(filter, false),
-                Output::Refetch(filter) => self.subscribe(filter, true),
-                Output::Acknowledge(delivery) => {
-                    let transport = &self.transport;
-                    self.acks.finished(delivery, |token| transport.acknowledge(token));
-                }
-                Output::Event(event) => self.protocol_event(event),
-                Output::Timeout(at) => self.deadline = Some(self.clock.instant(at)),
-                _ => {}
-            }
-        }
-        Ok(())
-    }
-
-    fn protocol_event(&mut self, event: Event) {
-        match event {
-            Event::Accepted { ticket, durable } => {
-                if let Some(sender) = self.tickets.get_mut(&ticket) {
-                    sender.accept();
-                    if !durable {
-                        self.resolve(ticket, Ok(()));
-                    }
-                }
-            }
-            Event::GroupChanged { ticket } => {
-                if let Some(sender) = self.tickets.get_mut(&ticket) {
-                    sender.accept();
-                }
-                self.resolve(ticket, Ok(()));
-            }
-            Event::Delivered { peer, stream, count, mut tickets } => {
-                for ticket in tickets.drain(..) {
-                    self.resolve(ticket, Ok(()));
-                }
-                self.tell(ClientEvent::Protocol(Event::Delivered { peer, stream, count, tickets }));
-            }
-            Event::Consumed { ticket } => {
-                if let Some(done) = self.consumers.remove(&ticket) {
-                    let _ = done.send(());
-                }
-            }
-            Event::SendFailed { ticket, reason } => self.resolve(ticket, Err(reason.into())),
-            Event::Message(_) if self.closing.is_some() => {
-                // It is in the inbox, and told again at the next start.
-            }
-            Event::Closed => {
-                if let Some(closing) = &mut self.closing {
-                    closing.closed = true;
-                }
-            }
-            event => self.tell(ClientEvent::Protocol(event)),
-        }
-    }
-
-    fn tell(&mut self, event: ClientEvent) {
-        if self.undelivered.is_empty() {
-            match self.events.try_send(event) {
-                Ok(()) | Err(mpsc::error::TrySendError::Closed(_)) => {}
-                Err(mpsc::error::TrySendError::Full(event)) => self.undelivered.push_back(event),
-            }
-        } else {
-            self.undelivered.push_back(event);
-        }
-    }
-
-    fn network_event(&mut self, event: transport::Event) {
-        match event {
-            transport::Event::Connected { tls, .. } => {
-                // The transport renews subscriptions; only a new process has to make them.
-                let session_present = std::mem::replace(&mut self.connected_before, true);
-                self.feed(Input::Connected { session_present });
-                self.tell(ClientEvent::Connected { tls });
-            }
-            transport::Event::Disconnected { error } => {
-                tracing::debug!(%error, "disconnected");
-                self.outgoing.link_down();
-                self.feed(Input::Disconnected);
-                self.tell(ClientEvent::Disconnected { error });
-            }
-            transport::Event::Message(inbound) => {
-                if inbound.qos == Qos::AtMostOnce && self.inbound.len() >= MAX_INBOUND {
-                    self.dropped += 1;
-                    return;
-                }
-                let delivery = self.acks.arrived(inbound.token);
-                self.inbound_bytes += inbound.payload.len();
-                let control = self.endpoint.topics().is_control(&inbound.topic);
-                let queue = if control { &mut self.control } else { &mut self.inbound };
-                queue.push_back((
-                    delivery,
-                    Received::Message { topic: inbound.topic, payload: inbound.payload },
-                ));
-            }
-            transport::Event::Oversized { topic, token, .. } => {
-                if self.inbound.len() >= MAX_INBOUND {
-                    // More than a broker's window of QoS 1: this one expects no acknowledgement, or its broker is
-                    // hostile.
-                    self.dropped += 1;
-                    self.transport.acknowledge(token);
-                    return;
-                }
-                // In its turn, like any delivery: a flood must not outgrow what the application takes.
-                let delivery = self.acks.arrived(token);
-                self.inbound.push_back((delivery, Received::Oversized { topic }));
-            }
-            transport::Event::SubscriptionRefused { filter, error } => {
-                self.tell(ClientEvent::SubscriptionRefused { filter, error });
-            }
-        }
-    }
-
-    fn subscribe(&self, filter: String, again: bool) {
-        // The task ends only with the transport, and nothing is subscribed to after that.
-        let _ = self.subscriptions.send((filter, again));
-    }
-
-    fn request(&mut self, request: Request) {
-        match request {
-            Request::Status(answer) => {
-                let _ = answer.send(ClientStatus {
-                    endpoint: self.endpoint.status(),
-                    connected: self.transport.is_connected(),
-                    store_waits: self.store_waits.clone(),
-                    unacknowledged: self.acks.len(),
-                    outgoing: self.outgoing.len(),
-                    dropped: self.dropped,
-                });
-            }
-            Request::Row(key, answer) => {
-                let _ = answer.send(self.endpoint.application_row(&key).map(<[u8]>::to_vec));
-            }
-            Request::Shutdown(done) => {
-                // What was queued before goes first.
-                for _ in 0..self.work.len() {
-                    if let Ok(work) = self.work.try_recv() {
-                        self.work(work);
-                    }
-                }
-                if let Ok(message) = self.consumed.try_recv() {
-                    self.consume(message);
-                }
-                let now = tokio::time::Instant::now();
-                let (in_hand, until) = (now + IN_HAND_WAIT, now + SHUTDOWN_WAIT);
-                self.closing = Some(Closing { done, closed: false, in_hand, until });
-                // What the application has not taken yet is told again at the next start.
-                self.taken.close();
-                self.undelivered.retain(|event| !event.is_in_inbox());
-                self.feed(Input::Command(Command::Shutdown));
-            }
-        }
-    }
-
-    fn work(&mut self, work: Work) {
-        match work {
-            Work::AddPeer(peer) => self.feed(Input::Command(Command::AddPeer(peer))),
-            Work::Publish(publication, sender) => {
-                let ticket = self.next_ticket();
-                self.tickets.insert(ticket, sender);
-                self.feed(Input::Command(Command::Publish(publication.into_publish(ticket))));
-            }
-            Work::Group(work, sender) => {
-                let ticket = self.next_ticket();
-                self.tickets.insert(ticket, sender);
-                self.feed(Input::Command(work.into_command(ticket)));
-            }
-            Work::Consume { messages, effects, done } => {
-                let ticket = self.next_ticket();
-                self.consumers.insert(ticket, done);
-                self.feed(Input::Command(Command::Consume(Consume { ticket, messages, effects })));
-            }
-        }
-    }
-
-    fn next_ticket(&mut self) -> Ticket {
-        self.last_ticket += 1;
-        Ticket(self.last_ticket)
-    }
-
-    /// Everything the application has gone past, in one transaction.
-    fn consume(&mut self, first: InboxId) {
-        let mut messages = vec![first];
-        while let Ok(message) = self.consumed.try_recv() {
-            messages.push(message);
-        }
-        let ticket = self.next_ticket();
-        self.feed(Input::Command(Command::Consume(Consume { ticket, messages, effects: Vec::new() })));
-    }
-
-    fn resolve(&mut self, ticket: Ticket, result: Result<(), PublishError>) {
-        if let Some(sender) = self.tickets.remove(&ticket) {
-            sender.finish(result);
-        }
-    }
-
-    fn finish(&mut self, finished: Finished) {
-        let Err(error) = finished.result else { return };
-        tracing::warn!(%error, "the transport did not publish a message");
-        let never =
-            matches!(error, transport::PublishError::TooLarge { .. } | transport::PublishError::Invalid(_));
-        if let Purpose::Message { id, .. } = finished.purpose
-            && never
-        {
-            self.feed(Input::Undeliverable(id));
-        }
+        self.endpoint.handle(self.now, input);
     }
 }
 

@@ -1,6 +1,6 @@
 //! Packets on their way to the broker: a bounded number at the transport, byte-identical retries when a session is lost.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -46,7 +46,7 @@ pub(super) struct Outgoing {
     window: usize,
     next: u64,
     queue: VecDeque<(u64, Packet)>,
-    sent: BTreeMap<u64, Packet>,
+    sent: HashMap<u64, Packet>,
     /// Their completions: only those that have something to say are looked at.
     completions: FuturesUnordered<Numbered>,
     /// Not told to the caller yet.
@@ -59,7 +59,7 @@ impl Outgoing {
             window,
             next: 0,
             queue: VecDeque::new(),
-            sent: BTreeMap::new(),
+            sent: HashMap::new(),
             completions: FuturesUnordered::new(),
             finished: VecDeque::new(),
         }
@@ -136,15 +136,15 @@ impl Outgoing {
                 ended.push(one);
             }
         }
-        for (order, mut result) in ended {
+        for (order, result) in ended {
             let Some(packet) = self.sent.remove(&order) else { continue };
-            let purpose = packet.purpose.clone();
             if result == Err(PublishError::SessionLost) {
-                self.give_back(order, packet);
                 // The caller submits again after every event.
-                result = Ok(());
+                self.finished.push_back(Finished { purpose: packet.purpose.clone(), result: Ok(()) });
+                self.give_back(order, packet);
+            } else {
+                self.finished.push_back(Finished { purpose: packet.purpose, result });
             }
-            self.finished.push_back(Finished { purpose, result });
         }
         self.finished.pop_front().map_or(Poll::Pending, Poll::Ready)
     }
@@ -163,13 +163,28 @@ impl Outgoing {
 
 impl Packet {
     fn same_bytes(&self, other: &Self) -> bool {
-        self.purpose == other.purpose && self.message.payload == other.message.payload
+        self.has_purpose_of(other) && self.message.payload == other.message.payload
     }
 
     /// Whether `newer` makes this one superfluous.
     fn replaced_by(&self, newer: &Self) -> bool {
         let of_own_topic = || self.message.topic == newer.message.topic;
-        self.purpose == newer.purpose && (self.purpose != Purpose::Own || of_own_topic())
+        self.has_purpose_of(newer) && (self.purpose != Purpose::Own || of_own_topic())
+    }
+
+    /// Numbers before names: most others of a peer differ in them.
+    fn has_purpose_of(&self, other: &Self) -> bool {
+        number(&self.purpose) == number(&other.purpose) && self.purpose == other.purpose
+    }
+}
+
+fn number(purpose: &Purpose) -> u64 {
+    match purpose {
+        Purpose::Message { id, .. } => id.0,
+        Purpose::Session { counter, .. } => u64::from(*counter),
+        Purpose::Volatile { ticket, .. } => ticket.0,
+        Purpose::Group(number) => *number,
+        _ => 0,
     }
 }
 

@@ -129,14 +129,19 @@ impl Link {
         AckToken(Some(Pending { generation: state.generation, packet_id }))
     }
 
-    pub(super) fn acknowledge(&self, token: AckToken) {
-        let Some(Pending { generation, packet_id }) = token.0 else { return };
-        let mut state = self.lock();
-        if state.generation != generation {
+    pub(super) fn acknowledge(&self, tokens: impl Iterator<Item = AckToken>) {
+        let mut pending = tokens.filter_map(|token| token.0).peekable();
+        if pending.peek().is_none() {
             return;
         }
-        let Some(ack) = state.unacknowledged.remove(&packet_id) else { return };
-        state.deferred.push_back(ack);
+        let mut state = self.lock();
+        for Pending { generation, packet_id } in pending {
+            if state.generation == generation
+                && let Some(ack) = state.unacknowledged.remove(&packet_id)
+            {
+                state.deferred.push_back(ack);
+            }
+        }
         state.send_acks();
     }
 

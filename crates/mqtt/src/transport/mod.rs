@@ -203,7 +203,12 @@ impl Transport {
     /// Acknowledges a delivery. Does nothing for QoS 0 and for deliveries of an earlier connection, which the broker
     /// repeats. Never blocks.
     pub fn acknowledge(&self, token: AckToken) {
-        self.link.acknowledge(token);
+        self.link.acknowledge(std::iter::once(token));
+    }
+
+    /// Acknowledges several deliveries, in order.
+    pub(crate) fn acknowledge_all(&self, tokens: impl Iterator<Item = AckToken>) {
+        self.link.acknowledge(tokens);
     }
 
     /// Subscribes, and renews the subscription whenever the broker loses the session. Waits for the broker's answer,

@@ -128,8 +128,13 @@ impl Writer {
         changes: Vec<Change>,
         events: Vec<AuditEvent>,
     ) -> Result<(), SubmitError> {
+        self.submit_all(vec![Batch { seq, time, changes, events }])
+    }
+
+    /// Hands over several batches, which take one place in the queue and wake the thread once.
+    pub fn submit_all(&self, batches: Vec<Batch>) -> Result<(), SubmitError> {
         let queue = self.queue.as_ref().ok_or(SubmitError::Stopped)?;
-        queue.send(Job::Commit(Batch { seq, time, changes, events })).map_err(|_| SubmitError::Stopped)
+        queue.send(Job::Commit(batches)).map_err(|_| SubmitError::Stopped)
     }
 
     /// Asks for rows of lazy kinds, waiting for room in the queue; answered by [`Completion::Read`]. A row that is not
@@ -142,8 +147,10 @@ impl Writer {
     /// Hands over a batch, or gives it back if there is no room: never blocks.
     pub fn try_submit(&self, batch: Batch) -> Result<(), SubmitError> {
         let queue = self.queue.as_ref().ok_or(SubmitError::Stopped)?;
-        queue.try_send(Job::Commit(batch)).map_err(|error| match error {
-            TrySendError::Full(Job::Commit(batch)) => SubmitError::Full(batch),
+        queue.try_send(Job::Commit(vec![batch])).map_err(|error| match error {
+            TrySendError::Full(Job::Commit(mut batches)) => {
+                batches.pop().map_or(SubmitError::Stopped, SubmitError::Full)
+            }
             _ => SubmitError::Stopped,
         })
     }
@@ -182,7 +189,7 @@ pub fn note_audit_end(store: &mut dyn Store, audit: &mut ChainedAuditLogger) -> 
 }
 
 enum Job {
-    Commit(Batch),
+    Commit(Vec<Batch>),
     Read { token: u64, rows: Vec<RowKey> },
 }
 
@@ -217,7 +224,7 @@ impl Worker {
         let mut next = Some(first);
         while let Some(job) = next {
             match job {
-                Job::Commit(batch) => group.push(batch),
+                Job::Commit(batches) => group.extend(batches),
                 Job::Read { token, rows } => reads.push((token, rows)),
             }
             let room = group.len() + reads.len() < GROUP && started.elapsed() < GATHER;

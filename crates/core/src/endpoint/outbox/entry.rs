@@ -10,7 +10,7 @@ use crate::delivery::{Loss, Origin, StreamReceipt};
 use crate::endpoint::barrier::Durable;
 use crate::endpoint::input::{Priority, Ticket};
 use crate::endpoint::sessions::RESEND_PAUSE;
-use crate::envelope::{Body, Content, MessageClass, Tracking};
+use crate::envelope::{Body, Content, MessageClass, Tracking, encode_message};
 use crate::ids::{BootId, KeyId, PeerId, StreamId};
 use crate::provider::PrekeyId;
 use crate::store::{Change, RecordKind};
@@ -136,12 +136,22 @@ impl Entry {
         }
     }
 
+    /// The same, encoded.
+    pub(in crate::endpoint) fn encoded_body(&self) -> Vec<u8> {
+        match &self.item {
+            Item::Message(content, origin) => encode_message(content, Tracking::Durable(*origin)),
+            Item::Lost { loss, .. } => Body::Lost(*loss).encode(),
+        }
+    }
+
     /// The row: all that is needed to seal it, the first time or again.
     pub(in crate::endpoint) fn change(&self, row: RowId) -> Change {
-        let mut writer = Writer::new();
+        let body = self.encoded_body();
+        let mut writer =
+            Writer::with_capacity(body.len() + self.topic.len() + self.lane.peer.as_str().len() + 32);
         writer.array(7);
         writer.text(self.lane.peer.as_str()).uint(self.lane.stream.value().into()).text(&self.topic);
-        writer.uint(self.priority as u64).uint(self.accepted.0).bytes(&self.body().encode());
+        writer.uint(self.priority as u64).uint(self.accepted.0).bytes(&body);
         match self.item {
             Item::Message(..) => writer.null(),
             Item::Lost { certain, .. } => writer.bool(certain),

@@ -6,6 +6,7 @@ mod lane;
 pub(super) use entry::{Entry, Item, LaneKey, RowId, Sealed, packet_deletion, size_of};
 pub(super) use lane::{EnvelopeName, Lane, Source};
 
+use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 use core::ops::Bound;
@@ -27,7 +28,8 @@ pub(super) struct Outbox {
     pub(super) boot: BootId,
     limits: DeliveryLimits,
     last_row: u64,
-    entries: BTreeMap<RowId, Entry>,
+    /// Boxed, because a map moves its neighbours with every insertion and removal.
+    entries: BTreeMap<RowId, Box<Entry>>,
     lanes: BTreeMap<LaneKey, Lane>,
     bytes: usize,
     /// The part of each peer that has any.
@@ -121,7 +123,7 @@ impl Outbox {
             }
         }
         let receiver = entry.lane.peer.clone();
-        self.entries.insert(id, entry);
+        self.entries.insert(id, Box::new(entry));
         Ok(receiver)
     }
 
@@ -189,16 +191,16 @@ impl Outbox {
         let change = entry.change(row);
         self.lanes.entry(entry.lane.clone()).or_default().push(row, backlog);
         self.attention.insert(entry.lane.clone());
-        self.entries.insert(row, entry);
+        self.entries.insert(row, Box::new(entry));
         (row, change)
     }
 
     pub(super) fn entry(&self, row: RowId) -> Option<&Entry> {
-        self.entries.get(&row)
+        self.entries.get(&row).map(Box::as_ref)
     }
 
     pub(super) fn entry_mut(&mut self, row: RowId) -> Option<&mut Entry> {
-        self.entries.get_mut(&row)
+        self.entries.get_mut(&row).map(Box::as_mut)
     }
 
     pub(super) fn lane(&self, key: &LaneKey) -> Option<&Lane> {
@@ -268,7 +270,7 @@ impl Outbox {
         }
         self.attention.insert(entry.lane.clone());
         let changes = entry.deletions(row);
-        Some((entry, changes))
+        Some((*entry, changes))
     }
 
     /// Gives a message up: it becomes a report for its receiver, or part of one that waits. `None` if it is none.
@@ -377,7 +379,7 @@ impl Outbox {
 
     /// The starts in which these were accepted, without this one.
     pub(super) fn boots(&self, rows: impl Iterator<Item = RowId>) -> BTreeSet<BootId> {
-        let boots = rows.filter_map(|row| self.entries.get(&row)).map(Entry::boot);
+        let boots = rows.filter_map(|row| self.entries.get(&row)).map(|entry| entry.boot());
         boots.filter(|boot| *boot != self.boot).collect()
     }
 

@@ -35,7 +35,7 @@ impl Endpoint {
                 (Class::Telemetry, Text::Telemetry { number: origin.msg_seq, payload: &content.payload })
             }
             item => {
-                body = entry.body().encode();
+                body = entry.encoded_body();
                 let command =
                     matches!(item, Item::Message(content, _) if content.class == MessageClass::Command);
                 (if command && !again { Class::Command } else { Class::Control }, Text::Body(&body))

@@ -38,12 +38,6 @@ impl Driver {
             let Ok(message) = self.consumed.try_recv() else { break };
             self.consume(message);
         }
-        while !self.undelivered.is_empty()
-            && let Ok(permit) = self.events.try_reserve()
-            && let Some(event) = self.undelivered.pop_front()
-        {
-            permit.send(event);
-        }
         Ok(())
     }
 }

@@ -16,6 +16,9 @@ use super::{ConnectionError, TlsInfo};
 use bytes::Bytes;
 use std::sync::{Mutex, PoisonError};
 
+/// How many waiting packets go to the socket in one write: the library's own default is a system call for each.
+const REQUEST_BATCH: usize = 64;
+
 /// A boxed future of the library's answer.
 pub(super) type Answer<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 

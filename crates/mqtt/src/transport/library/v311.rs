@@ -29,7 +29,8 @@ pub(super) fn build(options: &TransportOptions, connector: Arc<Connector>) -> (C
         .set_clean_session(options.clean_start)
         .set_max_packet_size(limit, limit)
         .set_inflight(options.inflight)
-        .set_ack_mode(mqtt::AckMode::Manual);
+        .set_ack_mode(mqtt::AckMode::Manual)
+        .set_max_request_batch(super::REQUEST_BATCH);
     if let Some(credentials) = &options.credentials {
         mqtt_options.set_credentials(&credentials.username, credentials.password.clone());
     }

@@ -37,7 +37,8 @@ pub(super) fn build(options: &TransportOptions, connector: Arc<Connector>) -> (C
         .set_receive_maximum(Some(options.receive_maximum))
         .set_topic_alias_max(Some(0))
         .set_outgoing_inflight_upper_limit(options.inflight)
-        .set_ack_mode(mqtt::AckMode::Manual);
+        .set_ack_mode(mqtt::AckMode::Manual)
+        .set_max_request_batch(super::REQUEST_BATCH);
     if let Some(credentials) = &options.credentials {
         mqtt_options.set_credentials(&credentials.username, credentials.password.clone());
     }
