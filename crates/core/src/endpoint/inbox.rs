@@ -17,10 +17,9 @@ use crate::store::{Change, RecordKind, Row};
 use crate::time::Monotonic;
 use crate::topic::MAX_TOPIC;
 
-/// How many messages of a peer's make a receipt due at once.
+/// How many messages of a peer's make a receipt due at once. With rarer ones a sender whose window is 100 messages waits
+/// for whole batches of them.
 pub const RECEIPT_EVERY: u32 = 16;
-/// The same in a session, where messages come faster and receipts cost less.
-pub const RECEIPT_EVERY_IN_SESSION: u32 = 64;
 /// How long a receipt may wait for more to confirm.
 pub const RECEIPT_AFTER: Duration = Duration::from_secs(1);
 /// Receipts that unauthenticated repetitions may cause: anyone can replay a packet.
@@ -158,14 +157,14 @@ impl Inbox {
     }
 
     /// A message of `peer`'s is to be confirmed.
-    pub(super) fn receipt_due(&mut self, peer: &PeerId, now: Monotonic, every: u32) {
+    pub(super) fn receipt_due(&mut self, peer: &PeerId, now: Monotonic) {
         let latest = now.plus(RECEIPT_AFTER);
         let due = self.due.entry(peer.clone()).or_insert_with(|| {
             self.queue.insert((latest, peer.clone()));
             Due { at: latest, messages: 0, sealing: false }
         });
         due.messages += 1;
-        if due.messages >= every && !due.sealing && due.at > now {
+        if due.messages >= RECEIPT_EVERY && !due.sealing && due.at > now {
             self.queue.remove(&(due.at, peer.clone()));
             due.at = now;
             self.queue.insert((now, peer.clone()));
@@ -175,7 +174,7 @@ impl Inbox {
     /// A packet that repeats one of `peer`'s came, perhaps because a receipt was lost, perhaps from anyone.
     pub(super) fn receipt_asked(&mut self, peer: &PeerId, now: Monotonic) {
         if !self.due.contains_key(peer) && self.unasked.take(now) {
-            self.receipt_due(peer, now, RECEIPT_EVERY);
+            self.receipt_due(peer, now);
         }
     }
 

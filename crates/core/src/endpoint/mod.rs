@@ -43,7 +43,7 @@ pub use counters::RESERVATION;
 pub use groups::MAX_OWN_GROUPS;
 pub use heard::MAX_BOOTS;
 pub use hold::{MAX_HELD, MAX_HELD_BYTES, MAX_HELD_FOR};
-pub use inbox::{InboxStatus, RECEIPT_AFTER, RECEIPT_EVERY, RECEIPT_EVERY_IN_SESSION};
+pub use inbox::{InboxStatus, RECEIPT_AFTER, RECEIPT_EVERY};
 pub use input::{
     Command, Consume, DeliveryId, Durability, Effect, EffectTooLarge, InboxId, Input, MAX_APPLICATION_KEY,
     MAX_APPLICATION_VALUE, OperationId, OutboxId, Priority, Publish, Ticket,

@@ -5,7 +5,6 @@ use core::time::Duration;
 use alloc::string::String;
 
 use super::Endpoint;
-use super::inbox::{RECEIPT_EVERY, RECEIPT_EVERY_IN_SESSION};
 use super::output::{Output, Purpose, Transmit};
 use super::pending::{Pending, SealingReceipt};
 use super::sessions::Carrier;
@@ -105,8 +104,7 @@ impl Endpoint {
 
     /// A message arrived that its sender wants confirmed.
     pub(super) fn receipt_due(&mut self, peer: &PeerId) {
-        let every = if self.has_session(peer.as_str()) { RECEIPT_EVERY_IN_SESSION } else { RECEIPT_EVERY };
-        self.inbox.receipt_due(peer, self.clock.monotonic(), every);
+        self.inbox.receipt_due(peer, self.clock.monotonic());
         self.send_receipts();
     }
 }

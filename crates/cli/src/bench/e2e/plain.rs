@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
-use pqc_iiot_core::endpoint::{RECEIPT_AFTER, RECEIPT_EVERY_IN_SESSION};
+use pqc_iiot_core::endpoint::{RECEIPT_AFTER, RECEIPT_EVERY};
 use pqc_iiot_mqtt::transport::{AckToken, Event, Events, Outbound, Qos, Transport};
 use tempfile::TempDir;
 use tokio::sync::{mpsc, oneshot};
@@ -280,7 +280,7 @@ impl Receiver {
         self.disk.persist(rows::arrived(number, &payload))?;
         self.disk.then(Receiving::Tell(number, payload, token));
         self.unconfirmed += 1;
-        if self.unconfirmed >= RECEIPT_EVERY_IN_SESSION {
+        if self.unconfirmed >= RECEIPT_EVERY {
             return self.confirm();
         }
         self.receipt_at.get_or_insert_with(|| tokio::time::Instant::now() + RECEIPT_AFTER);
