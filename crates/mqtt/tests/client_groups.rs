@@ -40,3 +40,38 @@ async fn a_group_reaches_its_members_and_is_verified() {
     gateway.receives(&["after".to_owned()]).await;
     assert_eq!(gateway.told.group.len(), 2);
 }
+
+#[tokio::test]
+async fn a_shutdown_seals_what_is_open_before_it_disconnects() {
+    let broker = Broker::embedded();
+    let plant = Plant::new();
+    let (mut gateway, press) = plant.pair(&broker, BOTH[0]).await;
+    let topic = plant.topic("press/temperature");
+    let filter = TopicFilter::new(topic.as_str()).unwrap();
+    press.client.create_group(filter.clone()).await.unwrap();
+    press.client.add_subscriber(filter, peer("gateway")).await.unwrap();
+    press.client.publish_topic(&topic, b"last words".to_vec()).await.unwrap();
+    // It has the key, and the record.
+    gateway.until("the record", |told| told.group.len() == 1).await;
+    press.shutdown().await;
+    // Nobody is left who could sign.
+    gateway.until("the seal", |told| told.group_verified.len() == 1).await;
+}
+
+#[tokio::test]
+async fn a_group_that_ends_is_sealed_and_refuses() {
+    let broker = Broker::embedded();
+    let plant = Plant::new();
+    let (mut gateway, press) = plant.pair(&broker, BOTH[0]).await;
+    let topic = plant.topic("press/temperature");
+    let filter = TopicFilter::new(topic.as_str()).unwrap();
+    press.client.create_group(filter.clone()).await.unwrap();
+    press.client.add_subscriber(filter.clone(), peer("gateway")).await.unwrap();
+    press.client.publish_topic(&topic, b"20.5".to_vec()).await.unwrap();
+    gateway.until("the record", |told| told.group.len() == 1).await;
+    press.client.end_group(filter.clone()).await.unwrap();
+    gateway.until("the seal", |told| told.group_verified.len() == 1).await;
+    let refused = Err(PublishError::Refused(SendFailure::NoGroup));
+    assert_eq!(press.client.publish_topic(&topic, b"x".to_vec()).await, refused);
+    assert_eq!(press.client.end_group(filter).await, refused);
+}

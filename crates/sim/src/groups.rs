@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use pqc_iiot_core::codec::{Reader, Writer};
 use pqc_iiot_core::crypto::backend::Backend;
-use pqc_iiot_core::crypto::kdf::{PseudorandomKey, hash};
+use pqc_iiot_core::crypto::kdf::{HashOutput, PseudorandomKey, hash};
 use pqc_iiot_core::crypto::secret::Secret;
 use pqc_iiot_core::crypto::suite::{HashAlgorithm, SessionSuite};
 use pqc_iiot_core::endpoint::{Command, Event, Input, Ticket};
@@ -40,6 +40,11 @@ impl Node {
     /// Ends a membership.
     pub fn remove_subscriber(&mut self, of: &str, id: &str) -> Ticket {
         self.group_command(|ticket| Command::RemoveSubscriber { ticket, filter: filter(of), peer: peer(id) })
+    }
+
+    /// Ends a group.
+    pub fn end_group(&mut self, of: &str) -> Ticket {
+        self.group_command(|ticket| Command::EndGroup { ticket, filter: filter(of) })
     }
 
     /// Publishes to a group.
@@ -96,6 +101,24 @@ impl Node {
         self.events().iter().filter_map(counter).collect()
     }
 
+    /// Messages that were told of as never proved, as text, in that order.
+    pub fn group_unproved(&self) -> Vec<String> {
+        let messages = self.group_messages();
+        let text = |event: &Event| match event {
+            Event::GroupUnproved { name, .. } => {
+                let message = messages.iter().find(|(_, told, _)| told == name);
+                Some(message.expect("told before it is unproved").0.clone())
+            }
+            _ => None,
+        };
+        self.events().iter().filter_map(text).collect()
+    }
+
+    /// The rows of its own groups and their members.
+    pub fn own_groups(&mut self) -> Vec<Row> {
+        self.store.rows().into_iter().filter(|row| row.kind == RecordKind::Group).collect()
+    }
+
     /// The group epochs of others whose keys it has on disk.
     pub fn followed_groups(&mut self) -> Vec<Row> {
         let rows = self.store.rows();
@@ -144,8 +167,23 @@ impl Insider {
         Some(Self { backend, suite, binding, ids, block, chain })
     }
 
+    /// The first counter that it has keys for.
+    pub fn first_counter(&self) -> u32 {
+        self.block * BLOCK_LEN
+    }
+
     /// A record that every member opens.
     pub fn seal(&self, counter: u32, topic: &str, payload: &str) -> Vec<u8> {
+        let (key, nonce, _) = self.keys(counter);
+        let (header, aad) = self.associated_data(counter, topic);
+        let key = Secret::new(key);
+        let mut sealed = payload.as_bytes().to_vec();
+        self.backend.aead_key(self.suite.aead(), &key).seal(&nonce, &aad, &mut sealed).expect("it seals");
+        [header, sealed].concat()
+    }
+
+    /// The key and nonce of a counter, and its block's commitment.
+    pub fn keys(&self, counter: u32) -> ([u8; 32], [u8; 12], Vec<u8>) {
         let algorithm = self.suite.hash();
         let len = algorithm.output_len();
         let mut chain = self.chain.clone();
@@ -155,17 +193,27 @@ impl Insider {
             seed = stepped[..len].to_vec();
             chain = stepped[len..].to_vec();
         }
-        let keys = expand(algorithm, &seed, &[b"pqc-iiot1 group-block", &self.binding[..]].concat(), 44);
-        let mut nonce: [u8; 12] = keys[32..].try_into().expect("12 bytes");
+        let info = [b"pqc-iiot1 group-block", &self.binding[..]].concat();
+        let keys = expand(algorithm, &seed, &info, 44 + len);
+        let mut nonce: [u8; 12] = keys[32..44].try_into().expect("12 bytes");
         for (byte, counter) in nonce.iter_mut().skip(8).zip(counter.to_be_bytes()) {
             *byte ^= counter;
         }
+        (keys[..32].try_into().expect("32 bytes"), nonce, keys[44..].to_vec())
+    }
+
+    /// A record's header, and what it authenticates besides its payload.
+    pub fn associated_data(&self, counter: u32, topic: &str) -> (Vec<u8>, Vec<u8>) {
         let header = [&[0xd0, 0], &self.ids[..], &counter.to_be_bytes()].concat();
-        let aad = [&header[..], hash(algorithm, &[topic.as_bytes()]).as_slice()].concat();
-        let key = Secret::new(keys[..32].try_into().expect("32 bytes"));
-        let mut sealed = payload.as_bytes().to_vec();
-        self.backend.aead_key(self.suite.aead(), &key).seal(&nonce, &aad, &mut sealed).expect("it seals");
-        [header, sealed].concat()
+        let aad = [&header[..], hash(self.suite.hash(), &[topic.as_bytes()]).as_slice()].concat();
+        (header, aad)
+    }
+
+    /// The leaf of a record: with another key of its block it is another.
+    pub fn leaf(&self, counter: u32, topic: &str, record: &[u8]) -> HashOutput {
+        let (header, aad) = self.associated_data(counter, topic);
+        let (_, _, commitment) = self.keys(counter);
+        hash(self.suite.hash(), &[&[0], &commitment, &aad, &record[header.len()..]])
     }
 }
 

@@ -161,6 +161,7 @@ fn a_revoked_publishers_groups_end_at_once() {
     assert_eq!(world.node("gateway").followed_groups().len(), 1);
     world.revoke(&["press"]);
     assert!(world.node("gateway").followed_groups().is_empty());
+    assert_eq!(world.node("gateway").group_unproved(), ["before"]);
     world.broker.inject(TOPIC, &late);
     world.advance(SEALED);
     assert_eq!(world.node("gateway").group_texts(), ["before"]);

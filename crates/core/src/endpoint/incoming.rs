@@ -325,8 +325,8 @@ impl Endpoint {
             (Pending::SealVolatile(sealing), result) => {
                 self.volatile_sealed(sealing, signature_of(&result));
             }
-            (Pending::SignGroupSeal(filter), result) => {
-                self.group_seal_signed(&filter, signature_of(&result));
+            (Pending::SignGroupSeal(number), result) => {
+                self.group_seal_signed(number, signature_of(&result));
             }
             (Pending::SealReceipt(sealing), result) => self.receipt_sealed(sealing, signature_of(&result)),
             (own, result) => self.provided_own(own, result),

@@ -105,6 +105,14 @@ pub enum Command {
         /// Who.
         peer: PeerId,
     },
+    /// End a group: its members are told, and its rows are erased. What was sent is sealed; for some minutes members that lost
+    /// seals may still ask. Answered as [`Command::CreateGroup`].
+    EndGroup {
+        /// Echoed in the outcome.
+        ticket: Ticket,
+        /// The group's filter.
+        filter: TopicFilter,
+    },
     /// Seal telemetry once for all members of the group whose filter matches the topic. It is sent at QoS 1 and not kept:
     /// no receipt tells who has it, and without a link it fails. Answered by
     /// [`Event::Accepted`](super::Event::Accepted).

@@ -357,6 +357,7 @@ impl Endpoint {
             Command::RemoveSubscriber { ticket, filter, peer } => {
                 self.remove_subscriber(ticket, &filter, &peer);
             }
+            Command::EndGroup { ticket, filter } => self.end_group(ticket, &filter),
             Command::PublishTopic { ticket, topic, payload } => self.publish_topic(ticket, &topic, &payload),
             Command::Consume(consume) => self.consume(consume),
             Command::Shutdown => self.shutdown(),
@@ -413,6 +414,7 @@ impl Endpoint {
         // Senders need not wait for the next start to know what arrived.
         self.inbox.all_receipts_due(self.clock.monotonic());
         self.send_receipts();
+        self.finish_groups();
         self.closed = true;
         let now = self.clock.monotonic();
         let mut audit = self.refusals.flush(now, true);

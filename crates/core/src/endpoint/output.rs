@@ -155,6 +155,15 @@ pub enum Event {
         /// Which.
         name: MessageName,
     },
+    /// Nothing is waited for any more to prove this message, which was told as from some member: its publisher has no proof of
+    /// it left, or did not answer for an hour. It stays unverified; only if its seal comes after all is it verified yet. At
+    /// most once per message and start.
+    GroupUnproved {
+        /// The publisher whose group it is.
+        peer: PeerId,
+        /// Which.
+        name: MessageName,
+    },
     /// A member made a record that the publisher did not. Nobody knows which member: all have the key.
     GroupForged {
         /// The publisher whose group it is.

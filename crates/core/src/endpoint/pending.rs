@@ -17,7 +17,6 @@ use crate::ids::{KeyId, PeerId, StreamId};
 use crate::provider::PrekeyId;
 use crate::session::handshake::Initiate;
 use crate::time::UnixTime;
-use crate::topic::TopicFilter;
 
 pub(super) enum Pending {
     SignAnnouncement(ToBeSigned<KeyAnnouncement>),
@@ -40,7 +39,7 @@ pub(super) enum Pending {
     SealReceipt(SealingReceipt),
     Open(Opening),
     /// The seal of the oldest closed batch of this group.
-    SignGroupSeal(TopicFilter),
+    SignGroupSeal(u64),
     /// A peer's certificate and bundle, from the store.
     Load(PeerId),
 }

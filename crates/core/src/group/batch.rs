@@ -60,7 +60,7 @@ impl OpenBatch {
     }
 
     pub(super) fn into_kept(self, gid: GroupId, epoch: u16) -> KeptBatch {
-        KeptBatch { gid, epoch, first: self.first, leaves: self.leaves }
+        KeptBatch { gid, epoch, first: self.first, leaves: self.leaves, packet: None }
     }
 }
 
@@ -70,12 +70,30 @@ pub(super) struct Unsigned {
     pub(super) commitment: HashOutput,
 }
 
-/// A batch whose leaves may still be asked for.
+/// A batch whose leaves and seal may still be asked for.
 pub(super) struct KeptBatch {
-    gid: GroupId,
-    epoch: u16,
+    pub(super) gid: GroupId,
+    pub(super) epoch: u16,
     first: u32,
     leaves: Vec<HashOutput>,
+    /// Its seal, once signed.
+    pub(super) packet: Option<Vec<u8>>,
+}
+
+impl KeptBatch {
+    /// The counter after its last record.
+    pub(super) fn end(&self) -> u32 {
+        self.first + self.leaves.len() as u32
+    }
+}
+
+/// Keeps a signed seal with its batch, if that is still kept.
+pub(super) fn keep_packet(history: &mut VecDeque<KeptBatch>, seal: &Seal, packet: &[u8]) {
+    let names =
+        |kept: &&mut KeptBatch| (kept.gid, kept.epoch, kept.first) == (seal.gid, seal.epoch, seal.first);
+    if let Some(kept) = history.iter_mut().find(names) {
+        kept.packet = Some(packet.to_vec());
+    }
 }
 
 /// The answer to `asked`, if its batch is still known and has all those places.

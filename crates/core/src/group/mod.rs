@@ -33,6 +33,7 @@ mod subscriptions;
 #[cfg(test)]
 mod tests;
 mod tree;
+mod unsealed;
 
 pub use batch::{MAX_INTERVAL, MAX_UNSIGNED, MIN_INTERVAL, next_interval};
 pub use handout::GroupKey;
@@ -41,11 +42,12 @@ pub use leaves::{Leaves, MissingLeaves, Which};
 pub use members::{MAX_MEMBERS, Members, MembersFull};
 pub use message::{Delivery, FromMember, MessageName, SourceVerified, Upgrade};
 pub use outcome::{KeyError, LeavesError, OpenError, Opened, Outcome, SealError};
-pub use publisher::{HISTORY, PublishError, Published, Publisher};
+pub use publisher::{HISTORY, PublishError, Published, Publisher, SealAfter};
 pub use row::RowError;
 pub use seal::{Seal, SealPacket};
 pub use subscriber::{MAX_AHEAD, MAX_BATCHES, MAX_BEHIND, MAX_CANDIDATES, Subscriber};
 pub use subscriptions::{Accepted, MAX_EPOCHS, MAX_GROUPS, MAX_PER_SOURCE, MAX_SAME_ID, Subscriptions};
+pub use unsealed::{Undecided, Unsealed};
 
 use core::time::Duration;
 

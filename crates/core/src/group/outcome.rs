@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 use thiserror::Error;
 
 use super::leaves::MissingLeaves;
-use super::message::{Delivery, Upgrade};
+use super::message::{Delivery, MessageName, Upgrade};
 #[cfg(doc)]
 use super::subscriber::MAX_CANDIDATES;
 
@@ -97,6 +97,8 @@ pub struct Outcome {
     pub upgrades: Vec<Upgrade>,
     /// Counters of records that a member forged: to be told of.
     pub forged: Vec<u32>,
+    /// Records that the window left behind before any seal decided about them: to be told of.
+    pub unproved: Vec<MessageName>,
     /// Leaves to ask the publisher for.
     pub missing: Option<MissingLeaves>,
 }

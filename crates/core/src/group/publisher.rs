@@ -6,7 +6,9 @@ use core::time::Duration;
 
 use thiserror::Error;
 
-use super::batch::{KeptBatch, MAX_UNSIGNED, MIN_INTERVAL, OpenBatch, Unsigned, answer, next_interval};
+use super::batch::{
+    KeptBatch, MAX_UNSIGNED, MIN_INTERVAL, OpenBatch, Unsigned, answer, keep_packet, next_interval,
+};
 use super::epoch::{EpochKeys, Start};
 use super::handout::GroupKey;
 use super::header::{Header, OVERHEAD};
@@ -22,7 +24,7 @@ use crate::ids::{Fingerprint, GroupId};
 use crate::time::Monotonic;
 use crate::topic::TopicFilter;
 
-/// Batches whose leaves are kept for members that lost records: at most 112 KiB.
+/// Batches whose leaves and seals are kept for members that lost some: at most 140 KiB.
 pub const HISTORY: usize = 8;
 
 /// Why a payload was not sealed.
@@ -35,6 +37,9 @@ pub enum PublishError {
     /// [`MAX_UNSIGNED`] batches wait for their signature.
     #[error("too many batches wait for their signature")]
     Unsigned,
+    /// The group was ended by [`Publisher::finish`].
+    #[error("the group ended")]
+    Finished,
     /// The cipher failed.
     #[error("the cipher failed")]
     Cipher,
@@ -63,6 +68,18 @@ pub struct Publisher {
     unsigned: VecDeque<Unsigned>,
     history: VecDeque<KeptBatch>,
     interval: Duration,
+    finished: bool,
+}
+
+/// What there is for a member that lost a seal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SealAfter<'a> {
+    /// The seal's packet.
+    Seal(&'a [u8]),
+    /// Its batch is not closed or not signed yet: the seal comes by itself.
+    NotYet,
+    /// There is none, and none will be.
+    Never,
 }
 
 impl Publisher {
@@ -90,6 +107,7 @@ impl Publisher {
             unsigned: VecDeque::new(),
             history: VecDeque::new(),
             interval: MIN_INTERVAL,
+            finished: false,
         })
     }
 
@@ -129,6 +147,9 @@ impl Publisher {
         topic_hash: &[u8],
         payload: &[u8],
     ) -> Result<Published, PublishError> {
+        if self.finished {
+            return Err(PublishError::Finished);
+        }
         if self.unsigned.len() >= MAX_UNSIGNED {
             return Err(PublishError::Unsigned);
         }
@@ -179,7 +200,36 @@ impl Publisher {
         if signature.len() != self.me.set.signature_len() {
             return None;
         }
-        self.unsigned.pop_front().map(|unsigned| unsigned.seal.packet(signature))
+        let Unsigned { seal, .. } = self.unsigned.pop_front()?;
+        let packet = seal.packet(signature);
+        keep_packet(&mut self.history, &seal, &packet);
+        Some(packet)
+    }
+
+    /// Whether a group of this id is or was this one, as far as anything of it is kept.
+    pub fn knows(&self, gid: GroupId) -> bool {
+        self.keys.gid == gid || self.history.iter().any(|kept| kept.gid == gid)
+    }
+
+    /// For a member that lost a seal: the first one of the epoch that ends after counter `from`.
+    pub fn seal_after(&self, gid: GroupId, epoch: u16, from: u32) -> SealAfter<'_> {
+        let after = |kept: &&KeptBatch| (kept.gid, kept.epoch) == (gid, epoch) && kept.end() > from;
+        let current = (self.keys.gid, self.keys.epoch) == (gid, epoch);
+        match self.history.iter().find(after) {
+            Some(KeptBatch { packet: Some(packet), .. }) => SealAfter::Seal(packet),
+            Some(_) => SealAfter::NotYet,
+            None if current => SealAfter::NotYet,
+            None => SealAfter::Never,
+        }
+    }
+
+    /// Ends the group: what was sent is sealed as the last of its epoch, and nothing can be any more.
+    pub fn finish(&mut self, now: Monotonic) {
+        if self.keys.sent > 0 {
+            self.close_batch(now, true);
+        }
+        self.keys.sent = MAX_MESSAGES;
+        self.finished = true;
     }
 
     /// Leaves for a member that lost records; the caller has checked that it is one. `None` if the batch is none of the
@@ -191,7 +241,10 @@ impl Publisher {
     /// Whether the epoch is used up: 24 hours, 2^14 messages or all its blocks. No record is refused by age alone.
     pub fn wants_rotation(&self, now: Monotonic) -> bool {
         let keys = &self.keys;
-        now.since(keys.since) >= MAX_AGE || keys.sent >= MAX_MESSAGES || keys.next.0 >= MAX_BLOCKS - 1
+        !self.finished
+            && (now.since(keys.since) >= MAX_AGE
+                || keys.sent >= MAX_MESSAGES
+                || keys.next.0 >= MAX_BLOCKS - 1)
     }
 
     /// Starts the next epoch from a fresh seed: all members wait for its key. What was sent is sealed as the last of the

@@ -57,6 +57,12 @@ impl<'a> SealPacket<'a> {
         GroupId([a, b, c, d, e, f, g])
     }
 
+    /// The first record's counter.
+    pub fn first(&self) -> u32 {
+        let &[.., f0, f1, f2, f3, _, _] = self.fixed;
+        u32::from_be_bytes([f0, f1, f2, f3])
+    }
+
     /// Its epoch.
     pub fn epoch(&self) -> u16 {
         u16::from_be_bytes([self.fixed[9], self.fixed[10]])

@@ -10,10 +10,20 @@ use super::subscriber::MAX_CANDIDATES;
 use super::tree;
 use crate::crypto::kdf::HashOutput;
 use crate::crypto::suite::HashAlgorithm;
+use crate::time::Monotonic;
 
 /// Leaves of records that no verified batch decides about yet, at most [`MAX_CANDIDATES`] per counter.
 #[derive(Default)]
-pub(super) struct Candidates(BTreeMap<u32, [Option<HashOutput>; MAX_CANDIDATES]>);
+pub(super) struct Candidates(BTreeMap<u32, [Option<Candidate>; MAX_CANDIDATES]>);
+
+#[derive(Clone, Copy)]
+pub(super) struct Candidate {
+    pub(super) leaf: HashOutput,
+    /// When its record came.
+    pub(super) since: Monotonic,
+    /// Nothing is waited for any more, and that was told. It stays, so that a copy of its record is known as one.
+    pub(super) given_up: bool,
+}
 
 /// Whether a counter has room for a leaf.
 #[derive(Debug, PartialEq, Eq)]
@@ -25,7 +35,27 @@ pub(super) enum Room {
 
 impl Candidates {
     pub(super) fn of(&self, counter: u32) -> impl Iterator<Item = &HashOutput> {
-        self.0.get(&counter).into_iter().flatten().flatten()
+        self.0.get(&counter).into_iter().flatten().flatten().map(|candidate| &candidate.leaf)
+    }
+
+    /// Those that are waited for, ascending.
+    pub(super) fn waiting(&self) -> impl Iterator<Item = (u32, &Candidate)> {
+        let all = self.0.iter().flat_map(|(counter, all)| all.iter().flatten().map(|one| (*counter, one)));
+        all.filter(|(_, one)| !one.given_up)
+    }
+
+    /// No longer waits for those that `over` is true of.
+    pub(super) fn give_up(&mut self, over: impl Fn(u32, &Candidate) -> bool) -> Vec<(u32, HashOutput)> {
+        let mut given_up = Vec::new();
+        for (counter, all) in &mut self.0 {
+            for one in all.iter_mut().flatten().filter(|one| !one.given_up) {
+                if over(*counter, one) {
+                    one.given_up = true;
+                    given_up.push((*counter, one.leaf));
+                }
+            }
+        }
+        given_up
     }
 
     pub(super) fn room(&self, counter: u32, leaf: &HashOutput) -> Room {
@@ -35,10 +65,10 @@ impl Candidates {
         if self.of(counter).count() < MAX_CANDIDATES { Room::Free } else { Room::Full }
     }
 
-    pub(super) fn insert(&mut self, counter: u32, leaf: HashOutput) {
+    pub(super) fn insert(&mut self, counter: u32, leaf: HashOutput, since: Monotonic) {
         let places = self.0.entry(counter).or_default();
         if let Some(place) = places.iter_mut().find(|place| place.is_none()) {
-            *place = Some(leaf);
+            *place = Some(Candidate { leaf, since, given_up: false });
         }
     }
 
@@ -49,11 +79,14 @@ impl Candidates {
     }
 
     pub(super) fn remove(&mut self, counter: u32) -> impl Iterator<Item = HashOutput> + use<> {
-        self.0.remove(&counter).into_iter().flatten().flatten()
+        self.0.remove(&counter).into_iter().flatten().flatten().map(|candidate| candidate.leaf)
     }
 
-    pub(super) fn forget_before(&mut self, counter: u32) {
+    /// Forgets those before `counter`; gives those back that were waited for.
+    pub(super) fn forget_before(&mut self, counter: u32) -> Vec<(u32, HashOutput)> {
+        let given_up = self.give_up(|at, _| at < counter);
         self.0 = self.0.split_off(&counter);
+        given_up
     }
 
     #[cfg(test)]
@@ -146,6 +179,25 @@ impl Batches {
 
     pub(super) fn find(&mut self, counter: u32) -> Option<&mut SealedBatch> {
         self.kept.iter_mut().rev().find(|batch| batch.contains(counter))
+    }
+
+    pub(super) fn contain(&self, counter: u32) -> bool {
+        self.kept.iter().any(|batch| batch.contains(counter))
+    }
+
+    /// Whether there may be a seal over `counter`, which is in no batch here. None lies between a seal and the one that it
+    /// names as the one before, and none after the last.
+    pub(super) fn may_cover(&self, counter: u32) -> bool {
+        let after = self.kept.iter().position(|batch| batch.seal.first > counter);
+        let before = match after {
+            Some(after) => after.checked_sub(1),
+            None => self.kept.len().checked_sub(1),
+        };
+        let before = before.and_then(|before| self.kept.get(before));
+        match after.and_then(|after| self.kept.get(after)) {
+            Some(after) => after.seal.previous != before.map_or(self.anchor.1, |before| before.hash),
+            None => !before.is_some_and(|before| before.seal.last),
+        }
     }
 
     /// Where a genuine seal belongs, unless it contradicts one before: two seals over one record, or one that names

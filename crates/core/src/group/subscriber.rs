@@ -22,6 +22,7 @@ use crate::crypto::suite::SessionSuite;
 use crate::identity::certificate::VerifiedCertificate;
 use crate::ids::GroupId;
 use crate::session::chain::ChainKey;
+use crate::time::Monotonic;
 use crate::topic::TopicFilter;
 
 /// Different records that one counter may have before its seal.
@@ -158,6 +159,7 @@ impl Subscriber {
     /// It is a replay, out of bounds, forged by a member, or not authentic.
     pub fn open(
         &mut self,
+        now: Monotonic,
         header: &Header,
         topic_hash: &[u8],
         mut record: Vec<u8>,
@@ -204,7 +206,7 @@ impl Subscriber {
             Room::Full => return Err(OpenError::Crowded),
         }
         open(&mut record)?;
-        self.candidates.insert(counter, leaf);
+        self.candidates.insert(counter, leaf, now);
         let delivery = Delivery::Member(FromMember::new(self.name(counter, leaf), record));
         // Nothing is asked for here: an insider would set the pace. The caller's timer does, by `missing`.
         let outcome = if waits { self.decide(counter) } else { Outcome::default() };
@@ -213,7 +215,7 @@ impl Subscriber {
 
     /// A record that was told before a restart and not upgraded is a candidate again. False if it is out of bounds or its
     /// counter has no room.
-    pub fn remember(&mut self, name: &MessageName) -> bool {
+    pub fn remember(&mut self, now: Monotonic, name: &MessageName) -> bool {
         let MessageName { publisher, gid, epoch, counter, leaf } = *name;
         let ours =
             publisher == self.source.fingerprint && leaf.as_slice().len() == self.suite.hash().output_len();
@@ -222,7 +224,7 @@ impl Subscriber {
         let fits = ours && open && self.precheck(&header).is_ok();
         let free = fits && self.candidates.room(counter, &leaf) == Room::Free;
         if free {
-            self.candidates.insert(counter, leaf);
+            self.candidates.insert(counter, leaf, now);
         }
         free
     }
@@ -260,13 +262,13 @@ impl Subscriber {
         let at = self.batches.place_for(&seal, &hash)?;
         let state = State::Waiting { ask_all: false };
         self.batches.kept.insert(at, SealedBatch { seal, hash, state });
-        let outcome = self.decide_batch(at, false, |_| None).unwrap_or_default();
-        self.advance(&seal);
+        let mut outcome = self.decide_batch(at, false, |_| None).unwrap_or_default();
+        outcome.unproved = self.advance(&seal);
         Ok(outcome)
     }
 
-    /// Moves the window on for a verified seal, and erases what is before it.
-    fn advance(&mut self, seal: &Seal) {
+    /// Moves the window on for a verified seal, and erases what is before it; gives back what was still waited for there.
+    fn advance(&mut self, seal: &Seal) -> Vec<MessageName> {
         self.head = self.head.max(seal.end());
         self.floor = self.floor.max(self.head.saturating_sub(MAX_BEHIND));
         while let Some(oldest) = self.batches.kept.front()
@@ -276,8 +278,9 @@ impl Subscriber {
             self.batches.anchor = (oldest.seal.end(), oldest.hash);
             self.batches.kept.pop_front();
         }
-        self.candidates.forget_before(self.floor);
+        let left = self.candidates.forget_before(self.floor);
         // If the library fails, older keys stay: nothing is lost, and the next seal tries again.
         let _ = self.blocks.advance(self.floor / BLOCK_LEN);
+        left.into_iter().map(|(counter, leaf)| self.name(counter, leaf)).collect()
     }
 }

@@ -15,7 +15,9 @@ use super::subscriber::Subscriber;
 use crate::crypto::backend::Backend;
 use crate::crypto::kdf::hash;
 use crate::identity::certificate::VerifiedCertificate;
-use crate::ids::{Fingerprint, GroupId};
+use crate::ids::{Fingerprint, GroupId, PeerId};
+use crate::time::Monotonic;
+use crate::topic::TopicFilter;
 
 /// Group epochs at most, over all publishers.
 pub const MAX_GROUPS: usize = 1024;
@@ -82,25 +84,52 @@ impl Subscriptions {
     /// There are too many.
     pub fn insert(&mut self, subscriber: Subscriber) -> Result<Accepted, KeyError> {
         let id = (subscriber.gid(), subscriber.epoch());
-        let similar =
-            self.by_id.iter().flat_map(|(id, same)| same.iter().map(move |(age, one)| (age, id, one)));
-        let similar =
-            similar.filter(|(_, _, one)| one.source().fingerprint == subscriber.source().fingerprint);
-        let of_source = similar.clone().count();
-        let similar = similar.filter(|(_, _, one)| one.filter() == subscriber.filter());
-        let mut similar: Vec<_> = similar.map(|(age, id, _)| (*age, *id)).collect();
-        similar.sort_unstable();
-        let dropped = (similar.len() >= MAX_EPOCHS).then(|| similar.first().map(|(_, id)| *id)).flatten();
+        let source = subscriber.source().fingerprint;
+        let of_source = self.of_source(&source).count();
+        let dropped = self.would_drop(&source, subscriber.filter());
         let full = (self.len() >= MAX_GROUPS || of_source >= MAX_PER_SOURCE) && dropped.is_none();
         if full || self.by_id.get(&id).is_some_and(|same| same.len() >= MAX_SAME_ID) {
             return Err(KeyError::Full);
         }
         if let Some((gid, epoch)) = dropped {
-            self.remove(&subscriber.source().fingerprint.clone(), gid, epoch);
+            self.remove(&source, gid, epoch);
         }
         self.taken += 1;
         self.by_id.entry(id).or_default().push((self.taken, subscriber));
         Ok(Accepted::New { dropped })
+    }
+
+    fn of_source(&self, source: &Fingerprint) -> impl Iterator<Item = (u64, (GroupId, u16), &Subscriber)> {
+        let all =
+            self.by_id.iter().flat_map(|(id, same)| same.iter().map(move |(age, one)| (*age, *id, one)));
+        all.filter(move |(_, _, one)| one.source().fingerprint == *source)
+    }
+
+    /// The group epochs of a publisher for one filter, in the order in which they were accepted.
+    pub fn epochs_of(&self, source: &Fingerprint, filter: &TopicFilter) -> Vec<(GroupId, u16)> {
+        let similar = self.of_source(source).filter(|(_, _, one)| one.filter() == filter);
+        let mut similar: Vec<_> = similar.map(|(age, id, _)| (age, id)).collect();
+        similar.sort_unstable();
+        similar.into_iter().map(|(_, id)| id).collect()
+    }
+
+    /// The publishers of group epochs with this id, and else of those for this topic.
+    pub fn publishers(&self, gid: GroupId, topic: &str) -> Vec<PeerId> {
+        let all = || self.by_id.iter().flat_map(|(id, same)| same.iter().map(move |(_, one)| (id.0, one)));
+        let ids = |(_, one): (GroupId, &Subscriber)| one.source().id.clone();
+        let mut found: Vec<PeerId> = all().filter(|(id, _)| *id == gid).map(ids).collect();
+        if found.is_empty() {
+            found = all().filter(|(_, one)| one.filter().matches(topic)).map(ids).collect();
+        }
+        found.sort_unstable();
+        found.dedup();
+        found
+    }
+
+    /// What another epoch of this publisher and filter would make room by dropping.
+    pub fn would_drop(&self, source: &Fingerprint, filter: &TopicFilter) -> Option<(GroupId, u16)> {
+        let epochs = self.epochs_of(source, filter);
+        epochs.first().filter(|_| epochs.len() >= MAX_EPOCHS).copied()
     }
 
     /// Erases one group epoch.
@@ -131,11 +160,17 @@ impl Subscriptions {
     /// # Errors
     ///
     /// As [`Subscriber::open`]; [`OpenError::UnknownGroup`] if no key for it was handed out yet.
-    pub fn open(&mut self, topic: &str, header: &Header, record: &[u8]) -> Result<Opened, OpenError> {
+    pub fn open(
+        &mut self,
+        now: Monotonic,
+        topic: &str,
+        header: &Header,
+        record: &[u8],
+    ) -> Result<Opened, OpenError> {
         let mut result = Err(OpenError::UnknownGroup);
         for one in self.candidates(header.gid, header.epoch, topic) {
             let topic_hash = hash(one.suite().hash(), &[topic.as_bytes()]);
-            let opened = one.open(header, topic_hash.as_slice(), record.to_vec());
+            let opened = one.open(now, header, topic_hash.as_slice(), record.to_vec());
             match opened {
                 Err(OpenError::Unauthentic) if result.is_err() => result = opened,
                 Err(OpenError::Unauthentic) => {}

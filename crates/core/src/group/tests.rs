@@ -147,7 +147,7 @@ fn publish_many(publisher: &mut Publisher, count: usize) -> Vec<Vec<u8>> {
 fn open(subscriber: &mut Subscriber, record: &[u8]) -> Result<Opened, OpenError> {
     let header = Header::parse(record).unwrap();
     let hash = topic_hash(subscriber.suite());
-    subscriber.open(&header, hash.as_slice(), record.to_vec())
+    subscriber.open(at(0), &header, hash.as_slice(), record.to_vec())
 }
 
 fn member_message(opened: Opened) -> FromMember<Vec<u8>> {

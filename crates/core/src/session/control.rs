@@ -24,6 +24,11 @@ const GROUP_KEY: u64 = 7;
 const GROUP_KEY_KNOWN: u64 = 8;
 const MISSING_LEAVES: u64 = 9;
 const LEAVES: u64 = 10;
+const MISSING_SEAL: u64 = 11;
+const GROUP_SEAL: u64 = 12;
+const GROUP_OVER: u64 = 13;
+const GROUP_GONE: u64 = 14;
+const WANT_GROUP_KEY: u64 = 15;
 
 /// A control record's content.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,6 +66,43 @@ pub enum Control {
     MissingLeaves(MissingLeaves),
     /// Answers that.
     Leaves(Leaves),
+    /// Asks for the first seal of a group epoch of the receiver's that ends after a counter.
+    MissingSeal {
+        /// The group.
+        gid: GroupId,
+        /// Its epoch.
+        epoch: u16,
+        /// The counter.
+        from: u32,
+    },
+    /// Answers that: no seal that the sender has is over what lies between `from` and this one.
+    GroupSeal {
+        /// The counter that was asked about.
+        from: u32,
+        /// The seal's packet.
+        packet: Vec<u8>,
+    },
+    /// The sender ended this group of its own.
+    GroupOver {
+        /// The group.
+        gid: GroupId,
+        /// Its last epoch.
+        epoch: u16,
+    },
+    /// The sender has nothing of this group epoch: its publisher will prove nothing more of it, or a member has forgotten it.
+    GroupGone {
+        /// The group.
+        gid: GroupId,
+        /// Its epoch.
+        epoch: u16,
+    },
+    /// The sender has records of this group epoch and no key for them.
+    WantGroupKey {
+        /// The group.
+        gid: GroupId,
+        /// Its epoch.
+        epoch: u16,
+    },
 }
 
 /// A [`GroupKey`](crate::group::GroupKey), encoded.
@@ -103,11 +145,18 @@ impl Control {
             }
             Self::YourTurn => writer.array(1).uint(YOUR_TURN),
             Self::GroupKey(Handout(key)) => writer.array(2).uint(GROUP_KEY).bytes(key.expose()),
-            Self::GroupKeyKnown { gid, epoch } => {
-                writer.array(3).uint(GROUP_KEY_KNOWN).bytes(gid.as_bytes()).uint((*epoch).into())
-            }
+            Self::GroupKeyKnown { gid, epoch } => group_epoch(&mut writer, 3, GROUP_KEY_KNOWN, *gid, *epoch),
             Self::MissingLeaves(asked) => writer.array(2).uint(MISSING_LEAVES).bytes(&asked.encode()),
             Self::Leaves(leaves) => writer.array(2).uint(LEAVES).bytes(&leaves.encode()),
+            Self::MissingSeal { gid, epoch, from } => {
+                group_epoch(&mut writer, 4, MISSING_SEAL, *gid, *epoch).uint((*from).into())
+            }
+            Self::GroupSeal { from, packet } => {
+                writer.array(3).uint(GROUP_SEAL).uint((*from).into()).bytes(packet)
+            }
+            Self::GroupOver { gid, epoch } => group_epoch(&mut writer, 3, GROUP_OVER, *gid, *epoch),
+            Self::GroupGone { gid, epoch } => group_epoch(&mut writer, 3, GROUP_GONE, *gid, *epoch),
+            Self::WantGroupKey { gid, epoch } => group_epoch(&mut writer, 3, WANT_GROUP_KEY, *gid, *epoch),
         };
         writer.finish()
     }
@@ -149,6 +198,21 @@ impl Control {
             }
             (MISSING_LEAVES, 2) => Self::MissingLeaves(MissingLeaves::decode(reader.bytes()?)?),
             (LEAVES, 2) => Self::Leaves(Leaves::decode(reader.bytes()?)?),
+            (MISSING_SEAL, 4) => Self::MissingSeal {
+                gid: GroupId(reader.bytes_of()?),
+                epoch: epoch(&mut reader)?,
+                from: reader.uint32()?,
+            },
+            (GROUP_SEAL, 3) => Self::GroupSeal { from: reader.uint32()?, packet: reader.bytes()?.to_vec() },
+            (GROUP_OVER, 3) => {
+                Self::GroupOver { gid: GroupId(reader.bytes_of()?), epoch: epoch(&mut reader)? }
+            }
+            (GROUP_GONE, 3) => {
+                Self::GroupGone { gid: GroupId(reader.bytes_of()?), epoch: epoch(&mut reader)? }
+            }
+            (WANT_GROUP_KEY, 3) => {
+                Self::WantGroupKey { gid: GroupId(reader.bytes_of()?), epoch: epoch(&mut reader)? }
+            }
             _ => return Err(DecodeError::Shape),
         };
         reader.finish()?;
@@ -171,6 +235,10 @@ impl NumberBase {
             number: reader.uint()?,
         })
     }
+}
+
+fn group_epoch(writer: &mut Writer, items: usize, kind: u64, gid: GroupId, epoch: u16) -> &mut Writer {
+    writer.array(items).uint(kind).bytes(gid.as_bytes()).uint(epoch.into())
 }
 
 fn epoch(reader: &mut Reader<'_>) -> Result<u16, DecodeError> {
@@ -207,6 +275,11 @@ mod tests {
             Control::GroupKeyKnown { gid: GroupId([8; 7]), epoch: 65_535 },
             Control::MissingLeaves(asked),
             Control::Leaves(Leaves { asked, leaves: alloc::vec![leaf] }),
+            Control::MissingSeal { gid: GroupId([8; 7]), epoch: 2, from: 32_767 },
+            Control::GroupSeal { from: 0, packet: alloc::vec![0xd1; 3_454] },
+            Control::GroupOver { gid: GroupId([8; 7]), epoch: 3 },
+            Control::GroupGone { gid: GroupId([8; 7]), epoch: 4 },
+            Control::WantGroupKey { gid: GroupId([8; 7]), epoch: 5 },
         ] {
             let bytes = control.encode();
             assert!(Control::is_control(&bytes));

@@ -40,6 +40,7 @@ pub(super) enum GroupWork {
     Create(TopicFilter),
     Add(TopicFilter, PeerId),
     Remove(TopicFilter, PeerId),
+    End(TopicFilter),
     Publish(Topic, Vec<u8>),
 }
 
@@ -49,6 +50,7 @@ impl GroupWork {
             Self::Create(filter) => Command::CreateGroup { ticket, filter },
             Self::Add(filter, peer) => Command::AddSubscriber { ticket, filter, peer },
             Self::Remove(filter, peer) => Command::RemoveSubscriber { ticket, filter, peer },
+            Self::End(filter) => Command::EndGroup { ticket, filter },
             Self::Publish(topic, payload) => Command::PublishTopic { ticket, topic, payload },
         }
     }
@@ -182,6 +184,17 @@ impl SecureMqttClient {
     /// [`PublishError::Refused`] if there is no such group.
     pub async fn remove_subscriber(&self, filter: TopicFilter, peer: PeerId) -> Result<(), PublishError> {
         self.group(GroupWork::Remove(filter, peer)).await
+    }
+
+    /// Ends a group of ours: what was sent in it is sealed, its members are told, and everything of it is erased here and, once
+    /// they know, there. Returns once that is on disk here. A client that is shut down at once tells nobody; its members forget
+    /// the group by themselves after two days.
+    ///
+    /// # Errors
+    ///
+    /// [`PublishError::Refused`] if there is no such group.
+    pub async fn end_group(&self, filter: TopicFilter) -> Result<(), PublishError> {
+        self.group(GroupWork::End(filter)).await
     }
 
     /// Seals telemetry once for all members of the group whose filter matches `topic`, and hands it to the transport. No

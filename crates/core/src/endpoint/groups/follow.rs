@@ -3,16 +3,17 @@
 use alloc::vec::Vec;
 
 use super::row::{subscription_key, subscription_row};
-use super::{ASK_AGAIN, ASK_ATTEMPTS, Followed, Name};
+use super::{ASK_AGAIN, ASK_ATTEMPTS, Followed, Name, Stage};
 use crate::endpoint::output::{Event, Output};
 use crate::endpoint::refusal::RefusalReason;
 use crate::endpoint::{Durable, Endpoint};
-use crate::group::{Accepted, GroupKey, Leaves, LeavesError, MissingLeaves, Outcome, Source};
+use crate::group::{Accepted, GroupKey, Leaves, LeavesError, MessageName, MissingLeaves, Outcome, Source};
 use crate::identity::grants::{Action, covered_until};
 use crate::ids::{Fingerprint, PeerId};
 use crate::session::Control;
 use crate::store::{Change, RecordKind};
 use crate::time::Monotonic;
+use crate::topic::TopicFilter;
 
 impl Endpoint {
     /// Something about groups came in the session with `peer`.
@@ -29,6 +30,17 @@ impl Endpoint {
             }
             Control::MissingLeaves(asked) => self.answer_leaves(peer, asked),
             Control::Leaves(leaves) => self.receive_leaves(peer, leaves),
+            Control::MissingSeal { gid, epoch, from } => self.answer_seal(peer, *gid, *epoch, *from),
+            Control::GroupSeal { from, packet } => self.receive_group_seal(peer, *from, packet),
+            Control::GroupOver { gid, epoch } => {
+                self.group_over(peer, *gid, *epoch);
+                Ok(())
+            }
+            Control::GroupGone { gid, epoch } => {
+                self.group_gone(peer, *gid, *epoch);
+                Ok(())
+            }
+            Control::WantGroupKey { gid, epoch } => self.group_key_wanted(peer, *gid, *epoch),
             _ => Ok(()),
         }
     }
@@ -53,11 +65,15 @@ impl Endpoint {
         let fingerprint = trusted.certificate.fingerprint();
         let name = (fingerprint, key.gid, key.epoch);
         let source = Source { id: peer.clone(), fingerprint };
+        let dropped = self.groups.subscriptions.would_drop(&fingerprint, &key.filter);
+        let unproved = dropped.map(|(gid, epoch)| self.unproved_of(&(fingerprint, gid, epoch)));
         let accepted = self.groups.subscriptions.accept(self.backend, source, &key);
         if let Accepted::New { dropped } = accepted.map_err(|_| RefusalReason::BadGroup)? {
             self.groups.accepted += 1;
-            let followed = Followed { source: peer.clone(), order: self.groups.accepted, asking: None };
+            let now = self.clock.monotonic();
+            let followed = Followed::new(peer.clone(), self.groups.accepted, None, now);
             self.groups.followed.insert(name, followed);
+            self.groups.wanted.found(key.gid, key.epoch);
             let mut changes: Vec<Change> = self.subscription_change(name).into_iter().collect();
             if let Some((gid, epoch)) = dropped {
                 let dropped = (fingerprint, gid, epoch);
@@ -66,10 +82,27 @@ impl Endpoint {
                 changes.push(Change::Delete { kind: RecordKind::GroupSubscription, key });
             }
             self.barrier.persist(changes, Vec::new());
+            self.tell_unproved(peer, unproved.as_deref().unwrap_or_default());
+            self.supersede(name, Some(&key.filter));
         }
         self.send_control(peer, &Control::GroupKeyKnown { gid: key.gid, epoch: key.epoch });
         self.retry_group();
         Ok(())
+    }
+
+    /// Epochs before this one of the same publisher and filter are over.
+    pub(super) fn supersede(&mut self, (fingerprint, gid, epoch): Name, filter: Option<&TopicFilter>) {
+        let Some(filter) = filter else { return };
+        let epochs = self.groups.subscriptions.epochs_of(&fingerprint, filter);
+        for (older, of) in epochs.into_iter().take_while(|id| *id != (gid, epoch)) {
+            self.end_of_epoch((fingerprint, older, of), Stage::Superseded);
+        }
+    }
+
+    /// What is still waited for in a group epoch.
+    fn unproved_of(&mut self, name: &Name) -> Vec<MessageName> {
+        let one = self.groups.subscriptions.get_mut(&name.0, name.1, name.2);
+        one.map(|one| one.unproved()).unwrap_or_default()
     }
 
     fn subscription_change(&mut self, name: Name) -> Option<Change> {
@@ -80,8 +113,9 @@ impl Endpoint {
 
     fn answer_leaves(&mut self, peer: &PeerId, asked: &MissingLeaves) -> Result<(), RefusalReason> {
         let now = self.clock.monotonic();
-        let mut own = self.groups.own.values_mut();
-        let Some(group) = own.find(|group| group.publisher.gid() == asked.gid) else { return Ok(()) };
+        let Some(group) = self.groups.publishing(asked.gid) else {
+            return self.answer_gone(peer, asked.gid, asked.epoch);
+        };
         let Some(member) = group.members.get_mut(peer).filter(|member| member.admitted.is_some()) else {
             return Err(RefusalReason::NoGrant);
         };
@@ -124,6 +158,7 @@ impl Endpoint {
             self.barrier.emit(after, Output::Event(event));
             self.refuse(RefusalReason::GroupForgery, None);
         }
+        self.tell_unproved(peer, &outcome.unproved);
         if let Some(asked) = outcome.missing {
             self.send_control(peer, &Control::MissingLeaves(asked));
         }
@@ -133,6 +168,7 @@ impl Endpoint {
         if let Some(followed) = self.groups.followed.get_mut(&name) {
             followed.asking = if waits { followed.asking.or(Some((again, 1))) } else { None };
         }
+        self.look_after_deciding(name);
         after
     }
 
@@ -160,16 +196,23 @@ impl Endpoint {
         }
     }
 
-    /// Forgets group epochs.
+    /// Forgets group epochs. What waits in them is told as never proved.
     pub(super) fn unfollow(&mut self, names: &[Name]) {
         let mut changes = Vec::new();
+        let mut unproved = Vec::new();
         for name in names {
-            self.groups.followed.remove(name);
+            let waits = self.unproved_of(name);
+            if let Some(followed) = self.groups.followed.remove(name) {
+                unproved.push((followed.source, waits));
+            }
             self.groups.subscriptions.remove(&name.0, name.1, name.2);
             changes.push(Change::Delete { kind: RecordKind::GroupSubscription, key: subscription_key(name) });
         }
         if !changes.is_empty() {
             self.barrier.persist(changes, Vec::new());
+        }
+        for (peer, names) in unproved {
+            self.tell_unproved(&peer, &names);
         }
     }
 

@@ -168,6 +168,9 @@ impl Endpoint {
                 && current
             {
                 group.publisher.handed(&identity);
+                if let Some(member) = group.members.get_mut(peer) {
+                    member.lost = false;
+                }
             }
         }
     }
@@ -228,7 +231,10 @@ impl Endpoint {
             }
             self.look_at_waiting(&filter, now);
         }
+        self.look_at_ending(now);
         self.ask_for_leaves(now);
+        self.look_for_seals(now);
+        self.ask_for_keys(now);
     }
 
     fn readmit_lost(&mut self, filter: &TopicFilter, now: Monotonic) {

@@ -7,21 +7,27 @@
 //! What [`group`](crate::group) leaves to its caller is here: grants, certificates, revocation, rows, timers and budgets. There
 //! is no outbox: a record that the broker loses is lost, and one that arrives is told, not kept.
 
+mod ending;
 mod follow;
 mod members;
 mod publish;
 mod receive;
 mod row;
+mod waiting;
+mod wanting;
 
 use alloc::collections::BTreeMap;
 use alloc::string::String;
+use alloc::vec::Vec;
 use core::time::Duration;
 
-use crate::budget::Bucket;
+use crate::budget::{Bucket, Rate};
 use crate::group::{MAX_AGE, MAX_PER_SOURCE, Publisher, Subscriptions};
 use crate::ids::{Fingerprint, GroupId, PeerId};
 use crate::time::{Monotonic, UnixTime};
 use crate::topic::TopicFilter;
+use ending::Ending;
+use wanting::Wanted;
 
 /// Groups of one's own at most: subscribers keep two epochs of each.
 pub const MAX_OWN_GROUPS: usize = MAX_PER_SOURCE / 2;
@@ -37,23 +43,49 @@ const SIGN_AGAIN: Duration = Duration::from_secs(5);
 const ASK_AGAIN: Duration = Duration::from_secs(5);
 const ASK_ATTEMPTS: u32 = 8;
 
+/// Answers to peers that are no members (any more).
+const OTHERS: Rate = Rate { burst: 8, per_second: 1 };
+
 /// Which group epoch.
 type Name = (Fingerprint, GroupId, u16);
 
 /// Everything about topic groups.
-#[derive(Default)]
 pub(super) struct Groups {
     own: BTreeMap<TopicFilter, OwnGroup>,
+    /// Groups of ours that ended, in order: at most [`MAX_OWN_GROUPS`].
+    ending: Vec<Ending>,
     subscriptions: Subscriptions,
     followed: BTreeMap<Name, Followed>,
     /// How many group epochs were accepted, over all starts.
     accepted: u64,
     /// How many records and seals were sent in this start.
     sent: u64,
+    /// How many groups of our own there were in this start.
+    begun: u64,
+    wanted: Wanted,
+    others: Bucket,
+}
+
+impl Default for Groups {
+    fn default() -> Self {
+        Self {
+            own: BTreeMap::new(),
+            ending: Vec::new(),
+            subscriptions: Subscriptions::default(),
+            followed: BTreeMap::new(),
+            accepted: 0,
+            sent: 0,
+            begun: 0,
+            wanted: Wanted::default(),
+            others: Bucket::new(OTHERS),
+        }
+    }
 }
 
 /// A group that we publish in.
 struct OwnGroup {
+    /// Names it in this start, also when it ended and another one has its filter.
+    number: u64,
     publisher: Publisher,
     members: BTreeMap<PeerId, Member>,
     /// When the first member's certificate, or grant, ends.
@@ -87,6 +119,30 @@ struct Followed {
     order: u64,
     /// When leaves are asked for again, and how often they were.
     asking: Option<(Monotonic, u32)>,
+    /// Since when it is followed in this start.
+    since: Monotonic,
+    stage: Stage,
+    /// When records that no seal decided about are looked at.
+    look_at: Option<Monotonic>,
+    /// How often a seal was asked for in vain.
+    seal_asked: u32,
+}
+
+/// How far a group epoch is, as far as is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Stage {
+    /// Its publisher uses it.
+    Running,
+    /// A newer epoch came, of this start of the publisher's or a later one.
+    Superseded,
+    /// The group ended: the row goes once everything is decided.
+    Over,
+}
+
+impl Followed {
+    fn new(source: PeerId, order: u64, asking: Option<(Monotonic, u32)>, now: Monotonic) -> Self {
+        Self { source, order, asking, since: now, stage: Stage::Running, look_at: None, seal_asked: 0 }
+    }
 }
 
 impl Groups {
@@ -97,14 +153,39 @@ impl Groups {
             let rotation = Some(group.since.plus(MAX_AGE));
             [group.publisher.deadline(), group.sign_again, again, group.lost_due, rotation]
         });
-        let asking = self.followed.values().map(|followed| followed.asking.map(|(at, _)| at));
-        own.chain(asking).flatten().min()
+        let followed = self.followed.values().flat_map(|followed| {
+            let over = followed.since.plus(waiting::FOLLOWED_FOR);
+            [followed.asking.map(|(at, _)| at), followed.look_at, Some(over)]
+        });
+        let ending = self
+            .ending
+            .iter()
+            .flat_map(|ending| [ending.group.sign_again, Some(ending.again.0), Some(ending.until)]);
+        own.chain(followed).chain(ending).chain([self.wanted.deadline()]).flatten().min()
+    }
+
+    fn begin(&mut self) -> u64 {
+        self.begun += 1;
+        self.begun
+    }
+
+    /// Our group of this number, also if it ended.
+    fn numbered(&mut self, number: u64) -> Option<&mut OwnGroup> {
+        let ending = self.ending.iter_mut().map(|ending| &mut ending.group);
+        self.own.values_mut().chain(ending).find(|group| group.number == number)
+    }
+
+    /// Our group that has or had this id, also if it ended.
+    fn publishing(&mut self, gid: GroupId) -> Option<&mut OwnGroup> {
+        let ending = self.ending.iter_mut().map(|ending| &mut ending.group);
+        self.own.values_mut().chain(ending).find(|group| group.publisher.knows(gid))
     }
 }
 
 impl OwnGroup {
-    fn new(publisher: Publisher, now: Monotonic) -> Self {
+    fn new(number: u64, publisher: Publisher, now: Monotonic) -> Self {
         Self {
+            number,
             publisher,
             members: BTreeMap::new(),
             ends: UnixTime(u64::MAX),

@@ -44,7 +44,8 @@ impl Endpoint {
         let publisher = Publisher::new(self.backend, &mut *self.random, suite, me, filter.clone(), now);
         let publisher = publisher.ok_or(SendFailure::Sealing)?;
         let change = group_row(&filter, suite);
-        self.groups.own.insert(filter, OwnGroup::new(publisher, now));
+        let number = self.groups.begin();
+        self.groups.own.insert(filter, OwnGroup::new(number, publisher, now));
         Ok(alloc::vec![change])
     }
 
@@ -102,7 +103,7 @@ impl Endpoint {
         }
     }
 
-    fn group_changed(&mut self, ticket: Ticket, result: Result<Vec<Change>, SendFailure>) {
+    pub(super) fn group_changed(&mut self, ticket: Ticket, result: Result<Vec<Change>, SendFailure>) {
         match result {
             Ok(changes) => {
                 let after = if changes.is_empty() {
@@ -164,6 +165,7 @@ impl Endpoint {
         let published =
             group.publisher.publish(now, topic_hash.as_slice(), payload).map_err(|error| match error {
                 PublishError::Unsigned => SendFailure::Busy,
+                PublishError::Finished => SendFailure::Closed,
                 PublishError::Rotate | PublishError::Cipher => SendFailure::Sealing,
             })?;
         group.last_topic = topic.to_string();
@@ -184,20 +186,27 @@ impl Endpoint {
 
     /// Has the oldest closed batch signed, unless one is being.
     pub(super) fn sign_group_seal(&mut self, filter: &TopicFilter) {
-        let Some(group) = self.groups.own.get_mut(filter) else { return };
+        if let Some(number) = self.groups.own.get(filter).map(|group| group.number) {
+            self.sign_seal_of(number);
+        }
+    }
+
+    /// The same, also for a group that ended.
+    pub(super) fn sign_seal_of(&mut self, number: u64) {
+        let Some(group) = self.groups.numbered(number) else { return };
         group.sign_again = None;
         if group.signing || self.own.revoked {
             return;
         }
         let Some(structure) = group.publisher.to_sign() else { return };
         group.signing = true;
-        self.request(Pending::SignGroupSeal(filter.clone()), ProviderRequest::Sign(structure));
+        self.request(Pending::SignGroupSeal(number), ProviderRequest::Sign(structure));
     }
 
     /// The provider signed, or did not.
-    pub(in crate::endpoint) fn group_seal_signed(&mut self, filter: &TopicFilter, signature: Option<&[u8]>) {
+    pub(in crate::endpoint) fn group_seal_signed(&mut self, number: u64, signature: Option<&[u8]>) {
         let now = self.clock.monotonic();
-        let Some(group) = self.groups.own.get_mut(filter) else { return };
+        let Some(group) = self.groups.numbered(number) else { return };
         group.signing = false;
         let Some(packet) = signature.and_then(|signature| group.publisher.signed(signature)) else {
             group.sign_again = Some(now.plus(SIGN_AGAIN));
@@ -207,6 +216,6 @@ impl Endpoint {
         if !self.own.revoked {
             self.transmit_to_group(topic, packet);
         }
-        self.sign_group_seal(filter);
+        self.sign_seal_of(number);
     }
 }

@@ -64,10 +64,13 @@ impl Endpoint {
 
     /// The publishers that this may be of, and that may publish on `topic` now. `None` if it is our own.
     fn sources(&mut self, topic: &str, gid: GroupId, epoch: u16) -> Result<Option<Vec<Source>>, NotTaken> {
-        if self.groups.own.values().any(|group| group.publisher.gid() == gid) {
+        if self.groups.publishing(gid).is_some() {
             return Ok(None);
         }
         let sources = self.groups.subscriptions.sources_of(topic, gid, epoch);
+        if sources.is_empty() {
+            self.groups.wanted.note(self.clock.monotonic(), topic, gid, epoch);
+        }
         let (mut permitted, mut refused) = (Vec::new(), NotTaken::Wait(Why::Group));
         for source in sources {
             match self.source_may(&source, topic) {
@@ -108,11 +111,12 @@ impl Endpoint {
     fn take_group_record(&mut self, topic: &str, payload: &[u8]) -> Result<Durable, NotTaken> {
         let header = Header::parse(payload).ok_or(NotTaken::Refuse(RefusalReason::Malformed, None))?;
         let Some(sources) = self.sources(topic, header.gid, header.epoch)? else { return Ok(Durable::NOW) };
+        let now = self.clock.monotonic();
         for source in sources {
             let name = (source.fingerprint, header.gid, header.epoch);
             let Some(one) = self.groups.subscriptions.get_mut(&name.0, name.1, name.2) else { continue };
             let topic_hash = hash(one.suite().hash(), &[topic.as_bytes()]);
-            match one.open(&header, topic_hash.as_slice(), payload.to_vec()) {
+            match one.open(now, &header, topic_hash.as_slice(), payload.to_vec()) {
                 Ok(opened) => return Ok(self.group_record_opened(name, &source.id, topic, opened)),
                 // Perhaps of another publisher with the same ids.
                 Err(OpenError::Unauthentic) => {}
@@ -136,6 +140,9 @@ impl Endpoint {
         let after = if verified { self.barrier.latest() } else { Durable::NOW };
         self.barrier.emit(after, Output::Event(event));
         if outcome.upgrades.is_empty() && outcome.forged.is_empty() {
+            if !verified {
+                self.wait_for_seal(name, name_of.counter);
+            }
             return after;
         }
         self.group_decided(name, peer, &outcome)

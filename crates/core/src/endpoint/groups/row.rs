@@ -22,7 +22,7 @@ pub(super) fn group_row(filter: &TopicFilter, suite: SessionSuite) -> Change {
     Change::Put { kind: RecordKind::Group, key: group_key(filter).to_vec(), value: writer.finish() }
 }
 
-fn group_key(filter: &TopicFilter) -> [u8; 32] {
+pub(super) fn group_key(filter: &TopicFilter) -> [u8; 32] {
     sha256(&[filter.as_str().as_bytes()])
 }
 
@@ -87,7 +87,7 @@ impl Endpoint {
         reader.finish()?;
         let (now, me) = (self.clock.monotonic(), self.own.sender.clone());
         let publisher = Publisher::new(self.backend, &mut *self.random, suite, me, filter.clone(), now);
-        let group = OwnGroup::new(publisher.ok_or(DecodeError::Value)?, now);
+        let group = OwnGroup::new(self.groups.begin(), publisher.ok_or(DecodeError::Value)?, now);
         self.groups.own.insert(filter.clone(), group);
         Ok(filter)
     }
@@ -100,7 +100,10 @@ impl Endpoint {
         let kept =
             self.may_follow(&source.id, &source.fingerprint) && self.groups.subscriptions.insert(one).is_ok();
         if kept {
-            self.groups.followed.insert(name, Followed { source: source.id, order, asking });
+            let filter =
+                self.groups.subscriptions.get_mut(&name.0, name.1, name.2).map(|one| one.filter().clone());
+            self.groups.followed.insert(name, Followed::new(source.id, order, asking, now));
+            self.supersede(name, filter.as_ref());
         } else {
             self.unfollow(&[name]);
         }

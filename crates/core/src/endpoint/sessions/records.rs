@@ -140,6 +140,10 @@ impl Endpoint {
     pub(in crate::endpoint) fn has_session(&self, peer: &str) -> bool {
         self.sessions.pairs.get(peer).is_some_and(|pair| pair.current.is_some())
     }
+
+    pub(in crate::endpoint) fn peers_in_session(&self) -> impl Iterator<Item = &PeerId> {
+        self.sessions.pairs.iter().filter(|(_, pair)| pair.current.is_some()).map(|(peer, _)| peer)
+    }
 }
 
 impl Live {

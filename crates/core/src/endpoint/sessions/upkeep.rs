@@ -165,7 +165,12 @@ impl Endpoint {
             Control::GroupKey(_)
             | Control::GroupKeyKnown { .. }
             | Control::MissingLeaves(_)
-            | Control::Leaves(_) => return self.group_told(peer, control),
+            | Control::Leaves(_)
+            | Control::MissingSeal { .. }
+            | Control::GroupSeal { .. }
+            | Control::GroupOver { .. }
+            | Control::GroupGone { .. }
+            | Control::WantGroupKey { .. } => return self.group_told(peer, control),
             Control::YourTurn => {
                 // Now, or once the epoch before is over.
                 live.overdue |= live.session.is_our_turn();

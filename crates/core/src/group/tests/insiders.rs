@@ -325,19 +325,22 @@ fn a_record_before_its_key_is_held_and_a_foreign_group_of_the_same_id_does_not_h
     let record = publish(&mut publisher, b"early");
     let header = Header::parse(&record).unwrap();
     let mut all = Subscriptions::default();
-    assert_eq!(all.open(TOPIC, &header, &record).err(), Some(OpenError::UnknownGroup));
+    assert_eq!(all.open(at(0), TOPIC, &header, &record).err(), Some(OpenError::UnknownGroup));
     // Members know the id: one of them hands out a group of its own with it.
     let thief = Identity::new("insider", 7);
     let mut squatter = thief.publisher(SessionSuite::Hybrid, 2);
     assert_eq!(squatter.gid(), key.gid, "the same random source");
     squatter.add(at(0), peer(3)).unwrap();
     all.accept(default_backend(), thief.source(), &squatter.hand_out(&peer(3)).unwrap()).unwrap();
-    assert!(all.open(TOPIC, &header, &record).is_err());
+    assert!(all.open(at(0), TOPIC, &header, &record).is_err());
     all.accept(default_backend(), identity.source(), &key).unwrap();
-    assert_eq!(all.open("plant/press/7/pressure", &header, &record).err(), Some(OpenError::UnknownGroup));
-    let other_topic = all.open("plant/press/8/temperature", &header, &record);
+    assert_eq!(
+        all.open(at(0), "plant/press/7/pressure", &header, &record).err(),
+        Some(OpenError::UnknownGroup)
+    );
+    let other_topic = all.open(at(0), "plant/press/8/temperature", &header, &record);
     assert_eq!(other_topic.err(), Some(OpenError::Unauthentic), "the topic is bound");
-    let opened = all.open(TOPIC, &header, &record).unwrap();
+    let opened = all.open(at(0), TOPIC, &header, &record).unwrap();
     assert_eq!(member_message(opened).name().publisher, identity.sender.fingerprint);
     publisher.tick(at(1000));
     let seal = identity.sign(&mut publisher).remove(0);

@@ -122,12 +122,86 @@ fn a_restart_forgets_candidates_and_never_verifies_twice() {
     let mut subscriber = crash(&subscriber);
     assert_eq!(identity.seal(&mut subscriber, &seals[0]).err(), Some(SealError::Replay));
     assert_eq!(open(&mut subscriber, &records[0]).err(), Some(OpenError::TooOld));
-    assert!(!subscriber.remember(&names[0]), "decided");
-    assert!(names[MAX_BATCH..].iter().all(|name| subscriber.remember(name)));
-    assert!(!subscriber.remember(&names[MAX_BATCH]), "remembered already");
+    assert!(!subscriber.remember(at(0), &names[0]), "decided");
+    assert!(names[MAX_BATCH..].iter().all(|name| subscriber.remember(at(0), name)));
+    assert!(!subscriber.remember(at(0), &names[MAX_BATCH]), "remembered already");
     assert_eq!(open(&mut subscriber, &records[MAX_BATCH]).err(), Some(OpenError::Replay));
     assert_eq!(identity.seal(&mut subscriber, &seals[1]).unwrap().upgrades.len(), MAX_BATCH);
     assert!(subscriber.missing().is_empty());
+}
+
+#[test]
+fn lost_seals_are_given_again_as_long_as_their_batches_are_kept() {
+    let identity = Identity::new("press-7", 1);
+    let mut publisher = identity.publisher(SessionSuite::Hybrid, 2);
+    let mut subscriber = join(&mut publisher, &identity, 1);
+    let (gid, epoch) = (publisher.gid(), publisher.epoch());
+    for batch in 0..10u64 {
+        let record = publish(&mut publisher, b"1");
+        open(&mut subscriber, &record).unwrap();
+        assert_eq!(publisher.seal_after(gid, epoch, batch as u32), SealAfter::NotYet, "open");
+        publisher.tick(at(1000 * (batch + 1)));
+        assert_eq!(publisher.seal_after(gid, epoch, batch as u32), SealAfter::NotYet, "not signed");
+        identity.sign(&mut publisher);
+    }
+    let waiting = subscriber.undecided().unwrap().unsealed.unwrap();
+    assert_eq!((waiting.from, waiting.made), (0, false));
+    // The first two are forgotten, and what is given instead says so.
+    let SealAfter::Seal(packet) = publisher.seal_after(gid, epoch, 0) else { panic!() };
+    let first = SealPacket::parse(packet).unwrap().first();
+    assert_eq!(first, 2);
+    assert_eq!(identity.seal(&mut subscriber, packet).unwrap().upgrades.len(), 1);
+    assert!(subscriber.undecided().unwrap().unsealed.unwrap().made, "there is a later one");
+    assert_eq!(subscriber.give_up_between(0, first).len(), 2);
+    assert!(subscriber.give_up_between(0, first).is_empty(), "once");
+    assert_eq!(subscriber.undecided().unwrap().unsealed.unwrap().from, 3);
+    assert!(publisher.knows(gid) && !publisher.knows(crate::ids::GroupId([0; 7])));
+    publisher.rotate(&mut Counting(9), at(20_000));
+    assert!(matches!(publisher.seal_after(gid, epoch, 9), SealAfter::Seal(_)), "of the epoch before");
+    assert_eq!(publisher.seal_after(gid, epoch, 10), SealAfter::Never);
+    publisher.finish(at(20_000));
+    assert_eq!(publisher.publish(at(20_000), &[], b"").err(), Some(PublishError::Finished));
+    assert!(!publisher.wants_rotation(at(999_999)));
+}
+
+#[test]
+fn no_seal_is_waited_for_between_two_that_follow_on_each_other() {
+    let identity = Identity::new("press-7", 1);
+    let mut publisher = identity.publisher(SessionSuite::Hybrid, 2);
+    let mut subscriber = join(&mut publisher, &identity, 1);
+    publish(&mut publisher, b"1");
+    // A new member ends the block: the rest of its counters stays unused.
+    publisher.add(at(0), peer(2)).unwrap();
+    publish(&mut publisher, b"2");
+    publisher.tick(at(1000));
+    let seals = identity.sign(&mut publisher);
+    open(&mut subscriber, &insiders::forge(&mut join(&mut publisher, &identity, 3), 200, b"")).unwrap();
+    let forged = insiders::forge(&mut subscriber, 9, b"");
+    open(&mut subscriber, &forged).unwrap();
+    identity.seal(&mut subscriber, &seals[1]).unwrap();
+    assert_eq!(subscriber.undecided().unwrap().unsealed.unwrap().from, 9, "one may be missing");
+    identity.seal(&mut subscriber, &seals[0]).unwrap();
+    assert_eq!(subscriber.undecided().unwrap().unsealed.unwrap().from, 200);
+    assert_eq!(subscriber.unproved().len(), 2);
+    assert!(subscriber.give_up_until(at(0)).len() == 2 && subscriber.undecided().is_none());
+}
+
+#[test]
+fn what_the_window_leaves_behind_is_given_back() {
+    let identity = Identity::new("press-7", 1);
+    let mut publisher = identity.publisher(SessionSuite::Hybrid, 2);
+    let mut subscriber = join(&mut publisher, &identity, 1);
+    let mut seal = Vec::new();
+    for batch in 0..6 {
+        let records = publish_many(&mut publisher, MAX_BATCH);
+        if batch == 0 {
+            open(&mut subscriber, &records[7]).unwrap();
+        }
+        seal = identity.sign(&mut publisher).remove(0);
+    }
+    let outcome = identity.seal(&mut subscriber, &seal).unwrap();
+    assert!(outcome.unproved.iter().map(|name| name.counter).eq([7]));
+    assert_eq!(subscriber.undecided(), None);
 }
 
 #[derive(Debug, Clone)]

@@ -22,7 +22,7 @@ fn opening_and_verifying() {
             let start = Instant::now();
             for record in records {
                 let header = Header::parse(&record).unwrap();
-                subscriber.open(&header, hash.as_slice(), record).unwrap();
+                subscriber.open(at(0), &header, hash.as_slice(), record).unwrap();
             }
             opening += start.elapsed();
             let start = Instant::now();
