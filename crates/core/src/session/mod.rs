@@ -100,8 +100,8 @@ pub struct Session {
     previous: Option<(Box<Epoch>, Option<Monotonic>)>,
     /// The epoch that an answer of ours began; the peer's first record in it ends the current one.
     next: Option<Box<Epoch>>,
-    offered: Option<Offered>,
-    accepted: Option<Accepted>,
+    offered: Option<Box<Offered>>,
+    accepted: Option<Box<Accepted>>,
     /// The starts of ours that the peer confirmed, by class.
     confirmed_boots: [BootId; 3],
     /// Since when our numbers follow from the counter, and whether the peer confirmed it.
@@ -248,12 +248,15 @@ impl Session {
         }
     }
 
-    /// Lets expanded keys go; they are expanded again when needed. What was sent in the open blocks ends them.
+    /// Lets go of all that is only there to be fast: expanded keys, keys derived ahead, room for more. The next record
+    /// pays for what it needs of them; the blocks stay open.
     pub fn shrink(&mut self) {
-        self.current.send_chains_mut().for_each(send::SendChain::close_block);
         let previous = self.previous.as_mut().map(|(epoch, _)| &mut **epoch);
         for epoch in [Some(&mut *self.current), previous, self.next.as_deref_mut()].into_iter().flatten() {
-            epoch.receive_chains_mut().for_each(receive::ReceiveChain::forget_expanded);
+            epoch.shrink();
+        }
+        if let Some(offered) = &mut self.offered {
+            offered.shrink();
         }
     }
 }

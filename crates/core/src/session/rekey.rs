@@ -49,7 +49,7 @@ impl Session {
         }
         let offered = Offered::new(self.backend, random, self.suite, self.following()?)?;
         let offer = offered.offer.clone();
-        self.offered = Some(offered);
+        self.offered = Some(Box::new(offered));
         Ok(offer)
     }
 
@@ -75,7 +75,7 @@ impl Session {
         let (accepted, base) = ratchet::answer(self.backend, random, self.suite, ratchet, offer)?;
         self.next = Some(Box::new(self.start(&base, offer.epoch)?));
         let accept = accepted.accept.clone();
-        self.accepted = Some(accepted);
+        self.accepted = Some(Box::new(accepted));
         Ok(accept)
     }
 

@@ -111,8 +111,8 @@ impl Session {
             current: Box::new(current),
             previous: previous.map(|epoch| (Box::new(epoch), Some(now))),
             next: next.map(Box::new),
-            offered,
-            accepted,
+            offered: offered.map(Box::new),
+            accepted: accepted.map(Box::new),
             confirmed_boots,
             telling: None,
             confirmed,
@@ -199,7 +199,7 @@ fn decode_receive(
         let index = reader.uint32()?;
         let seed = BlockSeed::from_slice(hash, reader.bytes()?).ok_or(DecodeError::Value)?;
         let boot = if reader.absent()? { None } else { Some(BootId(reader.bytes_of()?)) };
-        blocks.push(Block::restored(index, seed, boot, now));
+        blocks.push(Box::new(Block::restored(index, seed, boot, now)));
     }
     let mut boots = Vec::new();
     for _ in 0..reader.array_up_to(MAX_BOOTS as u64)? {
