@@ -8,6 +8,8 @@ use thiserror::Error;
 
 use super::chain::{BlockSeed, ChainKey};
 use super::header::{Class, Header};
+use super::packed::{decode_time, encode_time};
+use crate::codec::{DecodeError, Reader, Writer};
 use crate::crypto::backend::{AeadKey, Backend};
 use crate::crypto::suite::Aead;
 use crate::ids::BootId;
@@ -288,6 +290,27 @@ impl ReceiveChain {
         self.blocks.retain(|block| block.index == newest || now.since(block.since) < SKIPPED_FOR);
         let excess = self.blocks.len().saturating_sub(MAX_SKIPPED + 1);
         self.blocks.drain(..excess);
+    }
+
+    /// What a restart does without, of a chain that was shrunk.
+    pub(super) fn encode_rest(&self, writer: &mut Writer) {
+        writer.array(self.blocks.len());
+        for block in &self.blocks {
+            writer.array(3).uint(block.seen);
+            encode_time(writer, block.since);
+            writer.bool(block.restored);
+        }
+    }
+
+    /// Takes that up again.
+    pub(super) fn decode_rest(&mut self, reader: &mut Reader<'_>) -> Result<(), DecodeError> {
+        reader.array_of(self.blocks.len() as u64)?;
+        for block in &mut self.blocks {
+            reader.array_of(3)?;
+            (block.seen, block.since, block.restored) =
+                (reader.uint()?, decode_time(reader)?, reader.bool()?);
+        }
+        Ok(())
     }
 
     /// Lets go of what can be derived again, and of room for more.

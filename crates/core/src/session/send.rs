@@ -5,9 +5,11 @@ use core::time::Duration;
 
 use super::chain::{Ahead, BlockSeed, ChainKey};
 use super::header::Class;
+use super::packed::{decode_chain, decode_time, encode_time};
+use crate::codec::{DecodeError, Reader, Writer};
 use crate::crypto::backend::{AeadKey, Backend};
 use crate::crypto::secret::Secret;
-use crate::crypto::suite::Aead;
+use crate::crypto::suite::{Aead, HashAlgorithm};
 use crate::ids::BootId;
 use crate::time::Monotonic;
 
@@ -171,6 +173,49 @@ impl SendChain {
     /// Gives up the open block and its key; the next record opens another.
     pub(super) fn close_block(&mut self) {
         self.open = None;
+    }
+
+    /// What a restart does without, of a chain that was shrunk.
+    pub(super) fn encode_rest(&self, writer: &mut Writer) {
+        writer.array(6).uint(self.next.into());
+        match &self.way {
+            Way::Key(key) if self.next < self.ceiling.0 => writer.bytes(key.expose()),
+            // The ceiling's key.
+            _ => writer.null(),
+        };
+        match &self.open {
+            Some(OpenBlock { index, used, since, key: Some(key), .. }) => {
+                writer.array(4).uint((*index).into()).uint((*used).into());
+                encode_time(writer, *since);
+                writer.bytes(key.expose());
+            }
+            _ => {
+                writer.null();
+            }
+        }
+        writer.uint(self.reserved).uint(self.before.0.into()).uint(self.before.1);
+    }
+
+    /// Takes that up again.
+    pub(super) fn decode_rest(
+        &mut self,
+        reader: &mut Reader<'_>,
+        hash: HashAlgorithm,
+    ) -> Result<(), DecodeError> {
+        reader.array_of(6)?;
+        self.next = reader.uint32()?;
+        if !reader.absent()? {
+            self.way = Way::Key(decode_chain(reader, hash)?);
+        }
+        if !reader.absent()? {
+            reader.array_of(4)?;
+            let (index, used, since) = (reader.uint32()?, reader.uint32()?, decode_time(reader)?);
+            let key = Some(Secret::new(reader.bytes_of()?));
+            self.open = Some(OpenBlock { index, used, since, key, expanded: None });
+        }
+        self.reserved = reader.uint()?;
+        self.before = (reader.uint32()?, reader.uint()?);
+        Ok(())
     }
 
     /// Lets go of what can be derived again.

@@ -54,7 +54,7 @@ pub(super) struct Sessions {
     pub(super) policy: SessionPolicy,
     /// Our start: its bytes are the salt of what we send.
     pub(super) boot: BootId,
-    pairs: BTreeMap<PeerId, Pair>,
+    pairs: BTreeMap<PeerId, Box<Pair>>,
     sids: Sids,
     /// Rows of sessions that ended with our former keys, to be deleted at the start.
     pub(super) over: Vec<Change>,
@@ -201,7 +201,7 @@ impl Sessions {
 
     fn pair_mut(&mut self, peer: &PeerId) -> &mut Pair {
         if !self.pairs.contains_key(peer) {
-            self.pairs.insert(peer.clone(), Pair::default());
+            self.pairs.insert(peer.clone(), Box::default());
         }
         // Inserted above; the map has no single look-up for a borrowed key.
         self.pairs.entry(peer.clone()).or_default()

@@ -43,7 +43,7 @@ impl Endpoint {
             }
         }
         self.begin_handshake(peer);
-        let opening = self.sessions.pairs.get(peer).is_some_and(super::Pair::is_opening);
+        let opening = self.sessions.pairs.get(peer).is_some_and(|pair| pair.is_opening());
         if opening { Carrier::Soon } else { Carrier::Envelope }
     }
 
