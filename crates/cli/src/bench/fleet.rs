@@ -34,6 +34,19 @@ const YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 const FAILED: BenchError = BenchError::Setup("an authority with peers");
 
+/// A peer's secrets.
+pub(super) fn keys(
+    suite: SessionSuite,
+    random: &mut SeededRandom,
+) -> Result<(SigningKey, DecapsulationKey), BenchError> {
+    let set = set_of(suite);
+    let seeds = generate_seeds(set, random);
+    let signing = SigningKey::from_seeds(&AWS_LC, set, &seeds).map_err(|_| FAILED)?;
+    let seed = generate_seed(suite.kem(), random);
+    let kem = DecapsulationKey::from_seed(&AWS_LC, suite.kem(), &seed).map_err(|_| FAILED)?;
+    Ok((signing, kem))
+}
+
 /// The signature set that goes with a suite.
 pub(super) fn set_of(suite: SessionSuite) -> SignatureSet {
     match suite {
@@ -92,11 +105,17 @@ impl Fleet {
 
     /// A new peer that may publish and subscribe anywhere under `plant`.
     pub(super) fn enrol(&mut self, id: &str) -> Result<Member, BenchError> {
+        let keys = keys(self.suite, &mut self.random)?;
+        self.enrol_with(id, keys)
+    }
+
+    /// As [`Fleet::enrol`], with keys that were made before.
+    pub(super) fn enrol_with(
+        &mut self,
+        id: &str,
+        (signing, kem): (SigningKey, DecapsulationKey),
+    ) -> Result<Member, BenchError> {
         let set = set_of(self.suite);
-        let seeds = generate_seeds(set, &mut self.random);
-        let signing = SigningKey::from_seeds(&AWS_LC, set, &seeds).map_err(|_| FAILED)?;
-        let seed = generate_seed(self.suite.kem(), &mut self.random);
-        let kem = DecapsulationKey::from_seed(&AWS_LC, self.suite.kem(), &seed).map_err(|_| FAILED)?;
         let keys = PublicIdentity {
             set,
             signing_key: signing.public_key().to_vec(),
@@ -199,6 +218,15 @@ pub(super) struct Gateway {
 
 impl Gateway {
     pub(super) fn start(fleet: &mut Fleet, backend: Backend) -> Result<Self, BenchError> {
+        Self::start_with(fleet, backend, |_| {})
+    }
+
+    /// As [`Gateway::start`], configured otherwise.
+    pub(super) fn start_with(
+        fleet: &mut Fleet,
+        backend: Backend,
+        configure: impl FnOnce(&mut EndpointConfig),
+    ) -> Result<Self, BenchError> {
         const FAILED: BenchError = BenchError::Setup("a gateway");
         let suite = fleet.suite;
         let random = Box::new(random()?);
@@ -213,12 +241,18 @@ impl Gateway {
         };
         let (certificate, encoded) = fleet.certify("gateway", keys.clone(), Tier::Gateway)?;
         let id = certificate.subject.clone();
-        let config = EndpointConfig::new(id, keys, encoded, fleet.anchors.clone());
+        let mut config = EndpointConfig::new(id, keys, encoded, fleet.anchors.clone());
+        configure(&mut config);
         let random = Box::new(self::random()?);
         let endpoint = Endpoint::new(config.clone(), backend, random, &[], now()).map_err(|_| FAILED)?;
         let mut gateway = Self { endpoint, certificate, provider, config, backend };
         gateway.settle(Input::Connected { session_present: false });
         Ok(gateway)
+    }
+
+    /// Its certificate as its peers hold it.
+    pub(super) fn verified(&self, fleet: &Fleet) -> Result<VerifiedCertificate, BenchError> {
+        fleet.verify(&self.config.certificate, self.backend)
     }
 
     /// Its keeper of keys.

@@ -28,7 +28,7 @@ pub struct Row {
     pub backend: &'static str,
     /// The size of what each operation works on, 0 where that means nothing.
     pub bytes: usize,
-    /// `us`, `s`, `B` for sizes, or `MiB` for memory; end to end `msg/s` or `ratio`.
+    /// `us`, `s`, `B` for sizes, `MiB` for memory, or `/s`; end to end `msg/s` or `ratio`.
     pub unit: &'static str,
     /// Median time, or median rate.
     pub median: f64,
@@ -72,12 +72,24 @@ impl Row {
         baseline: f64,
         target: Option<f64>,
     ) -> Self {
+        Self::counted(name, suite, bytes, "B", [size, baseline], target)
+    }
+
+    /// What was counted once on `aws-lc`, in `unit`, beside its baseline, and the most that it is to be.
+    pub(super) fn counted(
+        name: &'static str,
+        suite: SessionSuite,
+        bytes: usize,
+        unit: &'static str,
+        [size, baseline]: [f64; 2],
+        target: Option<f64>,
+    ) -> Self {
         Self {
             name,
             suite: suite.id(),
             backend: "aws-lc",
             bytes,
-            unit: "B",
+            unit,
             median: size,
             baseline,
             ratio: rounded(size / baseline),

@@ -30,6 +30,17 @@ impl Writer {
         Self(Encoder::new(Vec::with_capacity(bytes)))
     }
 
+    /// Items that were encoded before.
+    pub(crate) fn encoded(&mut self, items: &[u8]) -> &mut Self {
+        self.0.writer_mut().extend_from_slice(items);
+        self
+    }
+
+    /// How many bytes were written.
+    pub(crate) fn len(&self) -> usize {
+        self.0.writer().len()
+    }
+
     /// An array head of `length` items.
     pub fn array(&mut self, length: usize) -> &mut Self {
         let _ = self.0.array(length as u64);

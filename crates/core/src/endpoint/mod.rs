@@ -169,6 +169,8 @@ pub struct Status {
     pub revocations_behind: bool,
     /// Peers with a session in use.
     pub sessions: usize,
+    /// Peers with a session that holds expanded keys; half a minute to a minute after its last record it rests.
+    pub sessions_awake: usize,
     /// Refusals since the start, by reason.
     pub refused: Vec<(RefusalReason, u64)>,
     /// The pinned anchors' version.
@@ -244,6 +246,7 @@ impl Endpoint {
             revoked: self.revocations.revoked().len(),
             revocations_behind: self.revocations.is_behind(),
             sessions: self.sessions.established(),
+            sessions_awake: self.sessions.awake(),
             refused: self.refusals.totals().iter().map(|(reason, count)| (*reason, *count)).collect(),
             anchors_version: self.anchors.anchors().version,
             held: self.hold.len(),

@@ -1,6 +1,8 @@
 //! One chain of block keys: each step gives a block's seed and the chain's next key, and nothing leads back.
 
-use zeroize::{Zeroize, ZeroizeOnDrop};
+use alloc::vec::Vec;
+
+use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 use crate::crypto::kdf::PseudorandomKey;
 use crate::crypto::labels;
@@ -53,6 +55,63 @@ impl ChainKey {
             (_, key) = key.step()?;
         }
         Some(key)
+    }
+}
+
+/// Blocks ahead, derived in one go: before each block's seed the chain's key there, and the key after the last. What was
+/// taken is erased, so that nothing leads back.
+pub(crate) struct Ahead {
+    hash: HashAlgorithm,
+    keys: Zeroizing<Vec<u8>>,
+    /// Where the next block's chain key is.
+    at: usize,
+}
+
+impl Ahead {
+    /// What is left of `self`, and `blocks` more.
+    pub(crate) fn extended(&self, blocks: u32) -> Option<Self> {
+        let len = self.hash.output_len();
+        let left = self.keys.get(self.at..)?;
+        // One allocation: a vector that grows leaves copies behind.
+        let mut keys = Zeroizing::new(Vec::with_capacity(left.len() + 2 * len * blocks as usize));
+        keys.extend_from_slice(left);
+        for _ in 0..blocks {
+            let key = keys.len().checked_sub(len)?;
+            let key = PseudorandomKey::from_slice(self.hash, keys.get(key..)?)?;
+            let from = keys.len();
+            keys.resize(from + 2 * len, 0);
+            key.expand(labels::SESSION_BLOCK.as_bytes(), keys.get_mut(from..)?).ok()?;
+        }
+        Some(Self { hash: self.hash, keys, at: 0 })
+    }
+
+    /// No blocks yet, from `key` on.
+    pub(crate) fn from(key: &ChainKey) -> Self {
+        let keys = Zeroizing::new(key.expose().to_vec());
+        Self { hash: key.0.algorithm(), keys, at: 0 }
+    }
+
+    /// Takes the next block's seed. `None` at the end.
+    pub(crate) fn take(&mut self) -> Option<BlockSeed> {
+        let len = self.hash.output_len();
+        let after = self.at + 2 * len;
+        let taken = self.keys.get_mut(self.at..after)?;
+        let seed = BlockSeed::from_slice(self.hash, taken.get(len..)?)?;
+        taken.zeroize();
+        self.at = after;
+        Some(seed)
+    }
+
+    /// The chain's key at the next block, from which the rest can be derived again.
+    pub(crate) fn key(&self) -> Option<ChainKey> {
+        let key = self.keys.get(self.at..)?.get(..self.hash.output_len())?;
+        ChainKey::from_slice(self.hash, key)
+    }
+
+    /// The chain's key after the last block.
+    pub(crate) fn end(&self) -> Option<ChainKey> {
+        let from = self.keys.len().checked_sub(self.hash.output_len())?;
+        ChainKey::from_slice(self.hash, self.keys.get(from..)?)
     }
 }
 

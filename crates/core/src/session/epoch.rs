@@ -113,6 +113,12 @@ impl Epoch {
         self.send.iter_mut()
     }
 
+    pub(super) fn shrink(&mut self) {
+        self.send.iter_mut().for_each(SendChain::shrink);
+        self.receive.iter_mut().for_each(ReceiveChain::shrink);
+        self.numbers.shrink();
+    }
+
     /// Erases what only an epoch needs that still sends.
     pub(super) fn retire(&mut self) {
         self.send.iter_mut().for_each(SendChain::close_block);

@@ -20,6 +20,7 @@ pub mod handshake;
 mod header;
 mod numbers;
 mod open;
+mod packed;
 mod ratchet;
 mod receive;
 mod rekey;
@@ -54,6 +55,7 @@ use crate::ids::{BootId, SessionId};
 use crate::time::Monotonic;
 
 use epoch::Epoch;
+use packed::Current;
 use ratchet::{Accepted, Offered};
 
 /// Which side of the handshake one was.
@@ -94,14 +96,14 @@ pub struct Session {
     sid_in: SessionId,
     sid_out: SessionId,
     gate: PseudorandomKey,
-    /// Boxed, as most sessions have no other: a hundred thousand are to fit.
-    current: Box<Epoch>,
+    /// Most sessions have no other, and most of them rest: a hundred thousand are to fit.
+    current: Current,
     /// The epoch before, for records still on their way, and when the current one was first heard.
     previous: Option<(Box<Epoch>, Option<Monotonic>)>,
     /// The epoch that an answer of ours began; the peer's first record in it ends the current one.
     next: Option<Box<Epoch>>,
-    offered: Option<Offered>,
-    accepted: Option<Accepted>,
+    offered: Option<Box<Offered>>,
+    accepted: Option<Box<Accepted>>,
     /// The starts of ours that the peer confirmed, by class.
     confirmed_boots: [BootId; 3],
     /// Since when our numbers follow from the counter, and whether the peer confirmed it.
@@ -124,7 +126,7 @@ impl Session {
             sid_in,
             sid_out,
             gate: start.gate.clone(),
-            current: Box::new(Epoch::start(&start.root, 0, suite, role, [boot_in; 3])?),
+            current: Current::Awake(Box::new(Epoch::start(&start.root, 0, suite, role, [boot_in; 3])?)),
             previous: None,
             next: None,
             offered: None,
@@ -159,7 +161,7 @@ impl Session {
 
     /// The current epoch.
     pub fn epoch(&self) -> u16 {
-        self.current.number
+        self.current.number()
     }
 
     /// Whether a record of the peer's was received: it has the keys.
@@ -179,12 +181,12 @@ impl Session {
 
     /// The newest start of the peer's that was heard on a class.
     pub fn peer_boot(&self, class: Class) -> Option<BootId> {
-        self.current.receive(class).newest_boot()
+        self.current.view()?.receive(class).newest_boot()
     }
 
     /// What the peer should be told that we know: its boot on `class`, and the newest message number.
     pub fn number_base(&self) -> Option<NumberBase> {
-        self.current.numbers.newest()
+        self.current.view()?.numbers.newest()
     }
 
     /// The peer knows our start `boot` on `class`: records there need no salt any more.
@@ -195,7 +197,7 @@ impl Session {
     /// The peer knows that numbers of `epoch` follow from `base`.
     pub fn base_confirmed(&mut self, epoch: u16, base: NumberBase) {
         if let Some((since, confirmed)) = &mut self.telling
-            && epoch == self.current.number
+            && epoch == self.current.number()
         {
             *confirmed |= since.implies(&base);
         }
@@ -219,41 +221,46 @@ impl Session {
         info.array(6).text(labels::SESSION_EXPORT).text(label).bytes(context);
         info.bytes(initiator.as_bytes()).bytes(responder.as_bytes()).uint(length as u64);
         let mut out = alloc::vec![0; length];
-        self.current.keys.exporter.expand(&info.finish(), &mut out).ok()?;
+        self.current.view()?.keys.exporter.expand(&info.finish(), &mut out).ok()?;
         Some(out)
     }
 
     /// Whether so many blocks were begun in this epoch that its peer, should it have heard of none, is soon left behind for
     /// good: the next epoch begins at 0 again.
     pub fn is_far(&self) -> bool {
-        Class::ALL.into_iter().any(|class| self.current.send(class).begun() >= MAX_JUMP / 2)
+        let Some(epoch) = self.current.view() else { return false };
+        Class::ALL.into_iter().any(|class| epoch.send(class).begun() >= MAX_JUMP / 2)
     }
 
     /// Whether a class is close to the end of its reservation: then [`Session::reserve`], and write the row.
     pub fn wants_reservation(&self, class: Class) -> bool {
-        self.current.send(class).wants_reservation()
+        self.current.view().is_some_and(|epoch| epoch.send(class).wants_reservation())
     }
 
     /// Reserves further blocks of a class. The row must be written; then [`Session::written`]. False if the library failed or
     /// the chain is at its end.
     pub fn reserve(&mut self, class: Class) -> bool {
-        self.current.send_mut(class).reserve().is_some()
+        self.current.wake().and_then(|epoch| epoch.send_mut(class).reserve()).is_some()
     }
 
     /// The row as it is now is on its way to the store, known by `position`.
     pub fn written(&mut self, position: u64) {
-        self.current.send_chains_mut().for_each(|chain| chain.written(position));
-        if let Some(next) = &mut self.next {
-            next.send_chains_mut().for_each(|chain| chain.written(position));
+        for epoch in [self.current.wake(), self.next.as_deref_mut()].into_iter().flatten() {
+            epoch.send_chains_mut().for_each(|chain| chain.written(position));
         }
     }
 
-    /// Lets expanded keys go; they are expanded again when needed. What was sent in the open blocks ends them.
+    /// Lets go of all that is only there to be fast: expanded keys, keys derived ahead, room for more. The next record
+    /// pays for what it needs of them; the blocks stay open.
     pub fn shrink(&mut self) {
-        self.current.send_chains_mut().for_each(send::SendChain::close_block);
+        let current = if let Current::Awake(epoch) = &mut self.current { Some(&mut **epoch) } else { None };
         let previous = self.previous.as_mut().map(|(epoch, _)| &mut **epoch);
-        for epoch in [Some(&mut *self.current), previous, self.next.as_deref_mut()].into_iter().flatten() {
-            epoch.receive_chains_mut().for_each(receive::ReceiveChain::forget_expanded);
+        for epoch in [current, previous, self.next.as_deref_mut()].into_iter().flatten() {
+            epoch.shrink();
+        }
+        self.current.rest(self.suite.hash());
+        if let Some(offered) = &mut self.offered {
+            offered.shrink();
         }
     }
 }

@@ -71,6 +71,11 @@ impl Numbers {
         true
     }
 
+    /// Lets go of room for more.
+    pub(super) fn shrink(&mut self) {
+        self.0.shrink_to_fit();
+    }
+
     /// The newest base, which is what a receiver confirms.
     pub(super) fn newest(&self) -> Option<NumberBase> {
         self.0.last().copied()

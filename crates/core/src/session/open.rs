@@ -81,7 +81,7 @@ impl Session {
         let admitted = epoch.receive_mut(header.class).open(&opening, header, &mut record, start)?;
         let newest = epoch.receive(header.class).newest_boot();
         if let Some(boot) = newest.filter(|_| header.salt.is_some()) {
-            for later in [Some(&mut *self.current), self.next.as_deref_mut()].into_iter().flatten() {
+            for later in [self.current.wake(), self.next.as_deref_mut()].into_iter().flatten() {
                 if later.number > header.epoch {
                     later.receive_mut(header.class).inherit(boot);
                 }

@@ -64,7 +64,7 @@ pub enum RatchetError {
 pub(super) struct Offered {
     pub(super) seed: SecretBytes,
     pub(super) offer: Offer,
-    /// Expanded; after a restart only when the answer comes.
+    /// Expanded; after a restart, and once the session was idle, only when the answer comes.
     key: Option<DecapsulationKey>,
 }
 
@@ -90,6 +90,11 @@ impl Offered {
 
     pub(super) fn restore(seed: SecretBytes, offer: Offer) -> Self {
         Self { seed, offer, key: None }
+    }
+
+    /// Lets the expanded key go.
+    pub(super) fn shrink(&mut self) {
+        self.key = None;
     }
 
     /// The base of the epoch that `accept` completes.

@@ -8,6 +8,8 @@ use thiserror::Error;
 
 use super::chain::{BlockSeed, ChainKey};
 use super::header::{Class, Header};
+use super::packed::{decode_time, encode_time};
+use crate::codec::{DecodeError, Reader, Writer};
 use crate::crypto::backend::{AeadKey, Backend};
 use crate::crypto::suite::Aead;
 use crate::ids::BootId;
@@ -64,10 +66,14 @@ pub(super) struct ReceiveChain {
     /// Keys of the way ahead, ascending, [`CHECKPOINT_EVERY`] apart.
     checkpoints: Vec<(u32, ChainKey)>,
     /// Blocks with missing records, ascending.
-    blocks: Vec<Block>,
+    blocks: Blocks,
     /// The sender's boots, each with the first block it was heard in, ascending.
     boots: Vec<(u32, BootId)>,
 }
+
+/// Each in its own place, which is erased with it: a vector that grows or closes a gap leaves copies behind.
+#[allow(clippy::vec_box, reason = "secrets are not to be moved about")]
+pub(super) type Blocks = Vec<Box<Block>>;
 
 pub(super) struct Block {
     pub(super) index: u32,
@@ -99,7 +105,7 @@ impl ReceiveChain {
     pub(super) fn restore(
         class: Class,
         next: (u32, ChainKey),
-        blocks: Vec<Block>,
+        blocks: Blocks,
         boots: Vec<(u32, BootId)>,
     ) -> Self {
         Self { class, next, checkpoints: Vec::new(), blocks, boots }
@@ -139,7 +145,7 @@ impl ReceiveChain {
         (self.next.0, &self.next.1)
     }
 
-    pub(super) fn blocks(&self) -> &[Block] {
+    pub(super) fn blocks(&self) -> &[Box<Block>] {
         &self.blocks
     }
 
@@ -244,7 +250,7 @@ impl ReceiveChain {
             key: Some(key),
         };
         if bit != full(self.class) {
-            self.blocks.push(block);
+            self.blocks.push(Box::new(block));
         }
         self.expire(opening.now);
         Ok(Admitted { blocks_changed: true, restored: false, boot })
@@ -272,15 +278,9 @@ impl ReceiveChain {
         let first = index.saturating_sub(MAX_SKIPPED as u32).max(self.next.0);
         for skipped in first..index {
             let Some((seed, _)) = self.derive(skipped) else { return };
-            self.blocks.push(Block {
-                index: skipped,
-                seed,
-                boot: None,
-                seen: 0,
-                since: now,
-                restored: false,
-                key: None,
-            });
+            let (boot, seen, since) = (None, 0, now);
+            let block = Block { index: skipped, seed, boot, seen, since, restored: false, key: None };
+            self.blocks.push(Box::new(block));
         }
     }
 
@@ -292,9 +292,33 @@ impl ReceiveChain {
         self.blocks.drain(..excess);
     }
 
-    /// Lets expanded keys go; they are expanded again when needed.
-    pub(super) fn forget_expanded(&mut self) {
+    /// What a restart does without, of a chain that was shrunk.
+    pub(super) fn encode_rest(&self, writer: &mut Writer) {
+        writer.array(self.blocks.len());
+        for block in &self.blocks {
+            writer.array(3).uint(block.seen);
+            encode_time(writer, block.since);
+            writer.bool(block.restored);
+        }
+    }
+
+    /// Takes that up again.
+    pub(super) fn decode_rest(&mut self, reader: &mut Reader<'_>) -> Result<(), DecodeError> {
+        reader.array_of(self.blocks.len() as u64)?;
+        for block in &mut self.blocks {
+            reader.array_of(3)?;
+            (block.seen, block.since, block.restored) =
+                (reader.uint()?, decode_time(reader)?, reader.bool()?);
+        }
+        Ok(())
+    }
+
+    /// Lets go of what can be derived again, and of room for more.
+    pub(super) fn shrink(&mut self) {
         self.blocks.iter_mut().for_each(|block| block.key = None);
+        self.blocks.shrink_to_fit();
+        self.checkpoints = Vec::new();
+        self.boots.shrink_to_fit();
     }
 }
 

@@ -4,6 +4,7 @@ use alloc::boxed::Box;
 use core::time::Duration;
 
 use super::epoch::Epoch;
+use super::packed::{Current, View};
 use super::ratchet::{self, Accept, Offer, Offered, RatchetError};
 use super::{Role, Session};
 use crate::crypto::backend::RandomSource;
@@ -19,7 +20,7 @@ pub const LAST_EPOCH: u16 = 0xff00;
 impl Session {
     /// Whether this side proposes the next epoch.
     pub fn is_our_turn(&self) -> bool {
-        self.current.number.is_multiple_of(2) == (self.role == Role::Initiator)
+        self.current.number().is_multiple_of(2) == (self.role == Role::Initiator)
     }
 
     /// Whether an offer of ours waits for its answer.
@@ -49,7 +50,7 @@ impl Session {
         }
         let offered = Offered::new(self.backend, random, self.suite, self.following()?)?;
         let offer = offered.offer.clone();
-        self.offered = Some(offered);
+        self.offered = Some(Box::new(offered));
         Ok(offer)
     }
 
@@ -71,11 +72,13 @@ impl Session {
         }
         // The peer has erased its epoch before, or it could not offer; ours has nothing left to receive.
         self.previous = None;
-        let ratchet = &self.current.keys.ratchet;
+        let current = self.current.view().ok_or(RatchetError::Malformed)?;
+        let ratchet = &current.keys.ratchet;
         let (accepted, base) = ratchet::answer(self.backend, random, self.suite, ratchet, offer)?;
+        drop(current);
         self.next = Some(Box::new(self.start(&base, offer.epoch)?));
         let accept = accepted.accept.clone();
-        self.accepted = Some(accepted);
+        self.accepted = Some(Box::new(accepted));
         Ok(accept)
     }
 
@@ -87,7 +90,9 @@ impl Session {
     /// No offer of ours is answered by it.
     pub fn accepted(&mut self, accept: &Accept) -> Result<(), RatchetError> {
         let offered = self.offered.as_ref().ok_or(RatchetError::Other)?;
-        let base = offered.complete(self.backend, self.suite, &self.current.keys.ratchet, accept)?;
+        let current = self.current.view().ok_or(RatchetError::Malformed)?;
+        let base = offered.complete(self.backend, self.suite, &current.keys.ratchet, accept)?;
+        drop(current);
         let next = self.start(&base, accept.epoch)?;
         self.switch_to(Box::new(next), None);
         Ok(())
@@ -100,7 +105,9 @@ impl Session {
         if ends {
             self.previous = None;
         }
-        self.current.receive_chains_mut().for_each(|chain| chain.expire(now));
+        if let Current::Awake(epoch) = &mut self.current {
+            epoch.receive_chains_mut().for_each(|chain| chain.expire(now));
+        }
         ends
     }
 
@@ -118,40 +125,49 @@ impl Session {
     /// A record of an epoch was received: with the first of the current one, the time of the one before runs out.
     pub(super) fn heard(&mut self, epoch: u16, now: Monotonic) {
         self.received += 1;
-        if epoch == self.current.number
+        if epoch == self.current.number()
             && let Some((_, heard @ None)) = &mut self.previous
         {
             *heard = Some(now);
         }
     }
 
-    pub(super) fn live(&self, number: u16) -> Option<&Epoch> {
+    pub(super) fn live(&self, number: u16) -> Option<View<'_>> {
+        if self.current.number() == number {
+            return self.current.view();
+        }
         let previous = self.previous.as_ref().map(|(epoch, _)| &**epoch);
-        let live = [Some(&*self.current), previous, self.next.as_deref()];
-        live.into_iter().flatten().find(|epoch| epoch.number == number)
+        let live = [previous, self.next.as_deref()];
+        live.into_iter().flatten().find(|epoch| epoch.number == number).map(View::Kept)
     }
 
     pub(super) fn live_mut(&mut self, number: u16) -> Option<&mut Epoch> {
+        if self.current.number() == number {
+            return self.current.wake();
+        }
         let previous = self.previous.as_mut().map(|(epoch, _)| &mut **epoch);
-        let live = [Some(&mut *self.current), previous, self.next.as_deref_mut()];
+        let live = [previous, self.next.as_deref_mut()];
         live.into_iter().flatten().find(|epoch| epoch.number == number)
     }
 
     fn switch_to(&mut self, next: Box<Epoch>, heard: Option<Monotonic>) {
-        let mut before = core::mem::replace(&mut self.current, next);
-        before.retire();
-        self.previous = Some((before, heard));
+        if let Some(epoch) = self.current.wake() {
+            epoch.retire();
+        }
+        if let Current::Awake(before) = core::mem::replace(&mut self.current, Current::Awake(next)) {
+            self.previous = Some((before, heard));
+        }
         (self.next, self.offered, self.accepted, self.telling) = (None, None, None, None);
         (self.sent, self.received) = (0, 0);
     }
 
     fn following(&self) -> Result<u16, RatchetError> {
-        let next = self.current.number + 1;
+        let next = self.current.number() + 1;
         if next > LAST_EPOCH { Err(RatchetError::Epoch) } else { Ok(next) }
     }
 
     fn start(&self, base: &PseudorandomKey, number: u16) -> Result<Epoch, RatchetError> {
-        let boots = self.current.boots().ok_or(RatchetError::Malformed)?;
+        let boots = self.current.view().and_then(|epoch| epoch.boots()).ok_or(RatchetError::Malformed)?;
         Epoch::start(base, number, self.suite, self.role, boots).ok_or(RatchetError::Malformed)
     }
 }

@@ -9,6 +9,7 @@ use super::chain::{BlockSeed, ChainKey};
 use super::epoch::{Epoch, EpochKeys};
 use super::header::Class;
 use super::numbers::{MAX_BASES, NumberBase, Numbers};
+use super::packed::Current;
 use super::ratchet::{Accept, Accepted, Offer, Offered};
 use super::receive::{Block, MAX_BOOTS, MAX_SKIPPED, ReceiveChain};
 use super::send::SendChain;
@@ -34,7 +35,7 @@ impl Session {
         let mut writer = Writer::with_capacity(1024);
         writer.array(15).uint(VERSION).uint(self.suite.id().into()).uint(self.role as u64);
         writer.bytes(self.sid_in.as_bytes()).bytes(self.sid_out.as_bytes()).bytes(self.gate.expose());
-        encode_epoch(&mut writer, &self.current);
+        self.current.encode(&mut writer);
         for epoch in [self.previous.as_ref().map(|(epoch, _)| &**epoch), self.next.as_deref()] {
             match epoch {
                 Some(epoch) => encode_epoch(&mut writer, epoch),
@@ -108,11 +109,11 @@ impl Session {
             sid_in,
             sid_out,
             gate,
-            current: Box::new(current),
+            current: Current::Awake(Box::new(current)),
             previous: previous.map(|epoch| (Box::new(epoch), Some(now))),
             next: next.map(Box::new),
-            offered,
-            accepted,
+            offered: offered.map(Box::new),
+            accepted: accepted.map(Box::new),
             confirmed_boots,
             telling: None,
             confirmed,
@@ -122,7 +123,7 @@ impl Session {
     }
 }
 
-fn encode_epoch(writer: &mut Writer, epoch: &Epoch) {
+pub(super) fn encode_epoch(writer: &mut Writer, epoch: &Epoch) {
     let keys = &epoch.keys;
     writer.array(8).uint(epoch.number.into()).bytes(&keys.send_iv).bytes(&keys.receive_iv);
     writer.bytes(keys.exporter.expose()).bytes(keys.ratchet.expose());
@@ -157,7 +158,11 @@ fn encode_receive(writer: &mut Writer, chain: &ReceiveChain) {
     }
 }
 
-fn decode_epoch(reader: &mut Reader<'_>, hash: HashAlgorithm, now: Monotonic) -> Result<Epoch, DecodeError> {
+pub(super) fn decode_epoch(
+    reader: &mut Reader<'_>,
+    hash: HashAlgorithm,
+    now: Monotonic,
+) -> Result<Epoch, DecodeError> {
     reader.array_of(8)?;
     let number = u16::try_from(reader.uint()?).map_err(|_| DecodeError::Value)?;
     let (send_iv, receive_iv) = (reader.bytes_of()?, reader.bytes_of()?);
@@ -199,7 +204,7 @@ fn decode_receive(
         let index = reader.uint32()?;
         let seed = BlockSeed::from_slice(hash, reader.bytes()?).ok_or(DecodeError::Value)?;
         let boot = if reader.absent()? { None } else { Some(BootId(reader.bytes_of()?)) };
-        blocks.push(Block::restored(index, seed, boot, now));
+        blocks.push(Box::new(Block::restored(index, seed, boot, now)));
     }
     let mut boots = Vec::new();
     for _ in 0..reader.array_up_to(MAX_BOOTS as u64)? {

@@ -58,9 +58,9 @@ impl Session {
             return Err(SealError::Exhausted);
         }
         let salt = (self.confirmed_boots[class as usize] != boot).then_some(boot);
-        let epoch = self.current.number;
-        let iv = self.current.keys.send_iv;
-        let taken = self.current.send_mut(class).advance(self.backend, self.suite.aead(), boot, now)?;
+        let current = self.current.wake().ok_or(SealError::Cipher)?;
+        let (epoch, iv) = (current.number, current.keys.send_iv);
+        let taken = current.send_mut(class).advance(self.backend, self.suite.aead(), boot, now)?;
         let counter = taken.counter;
         let (form, number, payload) = match text {
             Text::Body(body) => (Form::Body, None, body),

@@ -1,13 +1,15 @@
 //! The sending half of one class: a chain that is reserved ahead, so that a crash skips blocks and never repeats one.
 
 use alloc::boxed::Box;
-use alloc::vec::Vec;
 use core::time::Duration;
 
-use super::chain::{BlockSeed, ChainKey};
+use super::chain::{Ahead, BlockSeed, ChainKey};
 use super::header::Class;
+use super::packed::{decode_chain, decode_time, encode_time};
+use crate::codec::{DecodeError, Reader, Writer};
 use crate::crypto::backend::{AeadKey, Backend};
-use crate::crypto::suite::Aead;
+use crate::crypto::secret::Secret;
+use crate::crypto::suite::{Aead, HashAlgorithm};
 use crate::ids::BootId;
 use crate::time::Monotonic;
 
@@ -35,18 +37,21 @@ pub(super) struct SendChain {
 
 /// What leads from the first block that was never opened to the ceiling, and to nothing before.
 enum Way {
-    /// The chain's key at that block: blocks of many records, for which a second step after the reservation's is nothing.
+    /// The chain's key at that block: for blocks of many records a second step after the reservation's is nothing, and an
+    /// idle session keeps no more.
     Key(ChainKey),
-    /// The blocks' seeds, the next one last: blocks of one record. At the ceiling, its key leads on.
-    Seeds(Vec<BlockSeed>),
+    /// All its blocks, where each record has one.
+    Blocks(Ahead),
 }
 
 struct OpenBlock {
     index: u32,
     used: u32,
     since: Monotonic,
-    /// For how many records the key is kept; it is expanded again if a bounded cache let it go.
-    key: Box<dyn AeadKey>,
+    /// What `expanded` is made of again, unless the block is full with its first record.
+    key: Option<Secret<32>>,
+    /// `None` while the session is idle.
+    expanded: Option<Box<dyn AeadKey>>,
 }
 
 /// A counter to seal under.
@@ -79,7 +84,7 @@ impl SendChain {
 
     /// As restored: whatever was reserved may have been used.
     pub(super) fn restore(class: Class, ceiling: u32, key: ChainKey) -> Self {
-        let way = if class.block_len() == 1 { Way::Seeds(Vec::new()) } else { Way::Key(key.clone()) };
+        let way = Way::Key(key.clone());
         Self { class, next: ceiling, way, open: None, ceiling: (ceiling, key), reserved: 0, before: (0, 0) }
     }
 
@@ -104,22 +109,17 @@ impl SendChain {
         self.before = (self.ceiling.0, self.reserved);
         self.reserved = u64::MAX;
         let blocks = RESERVED_BLOCKS.min(self.last_block().saturating_sub(self.ceiling.0));
-        let key = match &mut self.way {
-            Way::Key(_) => self.ceiling.1.advance(blocks)?,
-            Way::Seeds(seeds) => {
-                let mut key = self.ceiling.1.clone();
-                // One allocation: a vector that grows leaves copies behind.
-                let mut further = Vec::with_capacity(blocks as usize + seeds.len());
-                for _ in 0..blocks {
-                    let (seed, next) = key.step()?;
-                    further.push(seed);
-                    key = next;
-                }
-                further.reverse();
-                further.extend(seeds.iter().cloned());
-                *seeds = further;
-                key
-            }
+        let key = if self.class.block_len() == 1 {
+            let ahead = match &self.way {
+                Way::Blocks(ahead) => ahead.extended(blocks)?,
+                // What was left when the session went idle is derived again.
+                Way::Key(key) => Ahead::from(key).extended(self.ceiling.0 - self.next + blocks)?,
+            };
+            let end = ahead.end()?;
+            self.way = Way::Blocks(ahead);
+            end
+        } else {
+            self.ceiling.1.advance(blocks)?
         };
         self.ceiling = (self.ceiling.0 + blocks, key);
         Some(())
@@ -155,19 +155,81 @@ impl SendChain {
             }
             let (index, seed) = (self.next, self.way.step().ok_or(SealError::Cipher)?);
             self.next += 1;
-            let key = backend.aead_key(aead, &seed.key(boot).ok_or(SealError::Cipher)?);
-            self.open = Some(OpenBlock { index, used: 0, since: now, key });
+            let key = seed.key(boot).ok_or(SealError::Cipher)?;
+            let expanded = Some(backend.aead_key(aead, &key));
+            let key = (len > 1).then_some(key);
+            self.open = Some(OpenBlock { index, used: 0, since: now, key, expanded });
         }
         let open = self.open.as_mut().ok_or(SealError::Cipher)?;
+        if open.expanded.is_none() {
+            open.expanded = open.key.as_ref().map(|key| backend.aead_key(aead, key));
+        }
         let counter = open.index * len + open.used;
         open.used += 1;
         let after = if open.index < self.before.0 { self.before.1 } else { self.reserved };
-        Ok(Taken { counter, after, key: &*open.key })
+        Ok(Taken { counter, after, key: open.expanded.as_deref().ok_or(SealError::Cipher)? })
     }
 
-    /// Gives up the open block and its expanded key; the next record opens another.
+    /// Gives up the open block and its key; the next record opens another.
     pub(super) fn close_block(&mut self) {
         self.open = None;
+    }
+
+    /// What a restart does without, of a chain that was shrunk.
+    pub(super) fn encode_rest(&self, writer: &mut Writer) {
+        writer.array(6).uint(self.next.into());
+        match &self.way {
+            Way::Key(key) if self.next < self.ceiling.0 => writer.bytes(key.expose()),
+            // The ceiling's key.
+            _ => writer.null(),
+        };
+        match &self.open {
+            Some(OpenBlock { index, used, since, key: Some(key), .. }) => {
+                writer.array(4).uint((*index).into()).uint((*used).into());
+                encode_time(writer, *since);
+                writer.bytes(key.expose());
+            }
+            _ => {
+                writer.null();
+            }
+        }
+        writer.uint(self.reserved).uint(self.before.0.into()).uint(self.before.1);
+    }
+
+    /// Takes that up again.
+    pub(super) fn decode_rest(
+        &mut self,
+        reader: &mut Reader<'_>,
+        hash: HashAlgorithm,
+    ) -> Result<(), DecodeError> {
+        reader.array_of(6)?;
+        self.next = reader.uint32()?;
+        if !reader.absent()? {
+            self.way = Way::Key(decode_chain(reader, hash)?);
+        }
+        if !reader.absent()? {
+            reader.array_of(4)?;
+            let (index, used, since) = (reader.uint32()?, reader.uint32()?, decode_time(reader)?);
+            let key = Some(Secret::new(reader.bytes_of()?));
+            self.open = Some(OpenBlock { index, used, since, key, expanded: None });
+        }
+        self.reserved = reader.uint()?;
+        self.before = (reader.uint32()?, reader.uint()?);
+        Ok(())
+    }
+
+    /// Lets go of what can be derived again.
+    pub(super) fn shrink(&mut self) {
+        let len = self.class.block_len();
+        self.open.take_if(|open| open.used >= len);
+        if let Some(open) = &mut self.open {
+            open.expanded = None;
+        }
+        if let Way::Blocks(ahead) = &self.way
+            && let Some(key) = ahead.key()
+        {
+            self.way = Way::Key(key);
+        }
     }
 }
 
@@ -180,12 +242,7 @@ impl Way {
                 *key = next;
                 Some(seed)
             }
-            Self::Seeds(seeds) => {
-                let seed = seeds.last().cloned();
-                // Erased where it is: taken out, it would leave its bytes there.
-                seeds.truncate(seeds.len().saturating_sub(1));
-                seed
-            }
+            Self::Blocks(ahead) => ahead.take(),
         }
     }
 }

@@ -156,7 +156,7 @@ fn forged_jumps_are_bounded_in_work_and_memory_and_change_nothing() {
         assert!(b.open(at(0), &forged, &TOPIC, alloc::vec![0; 64]).is_err());
     }
     assert!(b.to_row() == before);
-    let kept = b.current.receive(Class::Telemetry).checkpoints().len();
+    let kept = b.current.view().unwrap().receive(Class::Telemetry).checkpoints().len();
     assert!(kept <= (MAX_JUMP / CHECKPOINT_EVERY) as usize, "{kept} checkpoints");
     assert!(open(&mut b, &genuine).is_ok());
 }

@@ -1,10 +1,13 @@
 //! Sessions: what a record costs, what a handshake costs, and what both are on the wire and in memory.
 
+mod devices;
 mod handshake;
+mod hub;
 mod records;
 mod sizes;
 
 pub(super) use handshake::HandshakeTotal;
+pub(super) use hub::hub;
 pub(super) use records::{RecordOpen, RecordSeal};
 pub(super) use sizes::sizes;
 

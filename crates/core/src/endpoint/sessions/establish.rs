@@ -1,5 +1,6 @@
 //! From a finished handshake to the session in use, and out of it.
 
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::time::Duration;
 
@@ -79,6 +80,7 @@ impl Endpoint {
         let stays = pair.current.as_ref().is_some_and(|current| current.rank >= live.rank);
         let closed = if stays { None } else { self.sessions.seal_close(peer, &topic, now) };
         let pair = self.sessions.pairs.get_mut(peer)?;
+        let live = Box::new(live);
         let drains = if stays { Some(live) } else { pair.current.replace(live) };
         if let Some(mut drains) = drains {
             drains.erase_at = Some(now.plus(drain));
@@ -101,7 +103,8 @@ impl Endpoint {
             self.barrier.emit(after.max(reserved), Output::Transmit(transmit));
         }
         let pair = self.sessions.pairs.get_mut(peer)?;
-        for live in [pair.current.as_mut(), pair.draining.as_mut()].into_iter().flatten() {
+        self.sessions.awake.used(peer, &mut pair.used, now);
+        for live in [pair.current.as_deref_mut(), pair.draining.as_deref_mut()].into_iter().flatten() {
             live.session.written(after.position());
         }
         self.sessions.schedule(peer);
@@ -112,7 +115,7 @@ impl Endpoint {
     pub(in crate::endpoint) fn end_sessions(&mut self, peer: &PeerId) {
         let Some(pair) = self.sessions.pairs.get_mut(peer) else { return };
         let mut changes = Vec::new();
-        let half_open = pair.half_open.take().map(|half_open| half_open.live);
+        let half_open = pair.half_open.take().map(|half_open| Box::new(half_open.live));
         for live in [pair.current.take(), pair.draining.take(), half_open].into_iter().flatten() {
             self.sessions.sids.retire(live.session.sid_in());
             changes.push(live.deletion());
@@ -142,7 +145,7 @@ impl Endpoint {
         let ended = match slot {
             Slot::Current => pair.current.take(),
             Slot::Draining => pair.draining.take(),
-            Slot::HalfOpen => pair.half_open.take().map(|half_open| half_open.live),
+            Slot::HalfOpen => pair.half_open.take().map(|half_open| Box::new(half_open.live)),
         };
         if let Some(live) = ended {
             self.sessions.sids.retire(live.session.sid_in());
@@ -156,7 +159,7 @@ impl Endpoint {
     /// Erases the session that drains.
     pub(super) fn erase_draining(&mut self, peer: &PeerId, now: Monotonic) {
         let Some(pair) = self.sessions.pairs.get_mut(peer) else { return };
-        let over = |live: &mut Live| live.erase_at.is_some_and(|at| at <= now);
+        let over = |live: &mut Box<Live>| live.erase_at.is_some_and(|at| at <= now);
         if let Some(live) = pair.draining.take_if(over) {
             self.sessions.sids.retire(live.session.sid_in());
             self.barrier.persist(alloc::vec![live.deletion()], Vec::new());

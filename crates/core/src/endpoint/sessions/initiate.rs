@@ -32,7 +32,7 @@ impl Endpoint {
             return None;
         }
         let known = self.sessions.pairs.get(peer);
-        let may = |pair: &Pair| {
+        let may = |pair: &Box<Pair>| {
             pair.initiating.is_none() && !pair.answering && pair.retry_at.is_none_or(|at| at <= now)
         };
         if !known.is_none_or(may) {

@@ -15,6 +15,7 @@ mod initiate;
 mod policy;
 mod records;
 mod respond;
+mod rest;
 mod row;
 mod seal;
 mod sids;
@@ -39,6 +40,7 @@ use crate::session::handshake::ExpectM2;
 use crate::store::Change;
 use crate::time::{Monotonic, UnixTime};
 
+use rest::Awake;
 use sids::Sids;
 use topics::TopicHashes;
 
@@ -52,13 +54,14 @@ pub(super) struct Sessions {
     pub(super) policy: SessionPolicy,
     /// Our start: its bytes are the salt of what we send.
     pub(super) boot: BootId,
-    pairs: BTreeMap<PeerId, Pair>,
+    pairs: BTreeMap<PeerId, Box<Pair>>,
     sids: Sids,
     /// Rows of sessions that ended with our former keys, to be deleted at the start.
     pub(super) over: Vec<Change>,
     /// Our m1s on their way.
     waiting: BTreeMap<HandshakeId, PeerId>,
     timers: BTreeSet<(Monotonic, PeerId)>,
+    awake: Awake,
     topics: TopicHashes,
     /// Work for m1s before they are authentic.
     budget: Bucket,
@@ -73,9 +76,10 @@ struct Pair {
     initiating: Option<Initiating>,
     /// An m1 of the peer's is being judged by the provider.
     answering: bool,
-    half_open: Option<HalfOpen>,
-    current: Option<Live>,
-    draining: Option<Live>,
+    /// Boxed: most pairs have one session, and there may be a hundred thousand.
+    half_open: Option<Box<HalfOpen>>,
+    current: Option<Box<Live>>,
+    draining: Option<Box<Live>>,
     /// When a handshake may be tried again.
     retry_at: Option<Monotonic>,
     /// The last STALE: for which handshake, its bytes, and when it went.
@@ -88,6 +92,8 @@ struct Pair {
     repeated: Option<Monotonic>,
     /// When `timers` has it.
     timer: Option<Monotonic>,
+    /// When a record was last sealed or opened, unless the sessions are at rest since.
+    used: Option<Monotonic>,
 }
 
 /// The newest attempts between two identities, durable.
@@ -181,6 +187,7 @@ impl Sessions {
             over: Vec::new(),
             waiting: BTreeMap::new(),
             timers: BTreeSet::new(),
+            awake: Awake::default(),
             topics: TopicHashes::default(),
             budget,
             answers: budget,
@@ -194,14 +201,14 @@ impl Sessions {
 
     fn pair_mut(&mut self, peer: &PeerId) -> &mut Pair {
         if !self.pairs.contains_key(peer) {
-            self.pairs.insert(peer.clone(), Pair::default());
+            self.pairs.insert(peer.clone(), Box::default());
         }
         // Inserted above; the map has no single look-up for a borrowed key.
         self.pairs.entry(peer.clone()).or_default()
     }
 
     fn current_mut(&mut self, peer: &PeerId) -> Option<&mut Live> {
-        self.pairs.get_mut(peer)?.current.as_mut()
+        self.pairs.get_mut(peer)?.current.as_deref_mut()
     }
 
     /// A record was sent that its receiver confirms.
@@ -216,7 +223,7 @@ impl Sessions {
 
     /// The earliest thing to do for any pair.
     pub(super) fn deadline(&self) -> Option<Monotonic> {
-        self.timers.first().map(|(at, _)| *at)
+        [self.timers.first().map(|(at, _)| *at), self.awake.deadline()].into_iter().flatten().min()
     }
 
     /// Takes the pairs whose time has come.
@@ -274,11 +281,11 @@ impl Pair {
 
     fn live_by_sid(&mut self, sid: SessionId) -> Option<(Slot, &mut Live)> {
         let matches = |live: &Live| live.session.sid_in() == sid;
-        if self.current.as_ref().is_some_and(matches) {
-            return self.current.as_mut().map(|live| (Slot::Current, live));
+        if self.current.as_deref().is_some_and(matches) {
+            return self.current.as_deref_mut().map(|live| (Slot::Current, live));
         }
-        if self.draining.as_ref().is_some_and(matches) {
-            return self.draining.as_mut().map(|live| (Slot::Draining, live));
+        if self.draining.as_deref().is_some_and(matches) {
+            return self.draining.as_deref_mut().map(|live| (Slot::Draining, live));
         }
         let half_open = self.half_open.as_mut().map(|half_open| &mut half_open.live);
         half_open.filter(|live| matches(live)).map(|live| (Slot::HalfOpen, live))

@@ -102,6 +102,8 @@ impl Endpoint {
     ) -> Result<Judged, (RefusalReason, Option<PeerId>)> {
         let now = self.clock.monotonic();
         let Some(pair) = self.sessions.pairs.get_mut(&peer) else { return Ok(Judged::Foreign) };
+        // Before it is known to be genuine: what is not may make keys to be derived, too.
+        self.sessions.awake.used(&peer, &mut pair.used, now);
         let Some((slot, live)) = pair.live_by_sid(header.sid) else { return Ok(Judged::Foreign) };
         let topic_hash = self.sessions.topics.get(live.session.suite().hash(), topic);
         let opened = live

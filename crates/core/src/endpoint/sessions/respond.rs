@@ -141,7 +141,7 @@ impl Endpoint {
             return Ok(());
         }
         let gate = |live: &Live| checked.gate_matches(live.session.gate());
-        let vouched = pair.current.as_ref().is_some_and(gate);
+        let vouched = pair.current.as_deref().is_some_and(gate);
         if !vouched && !self.sessions.budget.take(now) {
             return refuse(RefusalReason::OverBudget);
         }
@@ -170,7 +170,7 @@ impl Endpoint {
         let now = self.clock.monotonic();
         let Some(pair) = self.sessions.pairs.get_mut(peer) else { return false };
         let same = |live: &Live| live.handshake == handshake;
-        if pair.current.as_ref().is_some_and(same) || pair.draining.as_ref().is_some_and(same) {
+        if pair.current.as_deref().is_some_and(same) || pair.draining.as_deref().is_some_and(same) {
             return true;
         }
         let recently = |at: &crate::time::Monotonic| now.since(*at) < REPEAT_EVERY;
@@ -183,7 +183,7 @@ impl Endpoint {
         }
         // One new handshake at a time: even an honest key must not make us sign without end. Its m1 comes again.
         let young = |half_open: &HalfOpen| now.since(half_open.since) < ANSWER_EVERY;
-        if pair.half_open.as_ref().is_some_and(young) {
+        if pair.half_open.as_deref().is_some_and(young) {
             return true;
         }
         let fresh_stale = pair.stale.as_ref().filter(|(_, _, at)| now.since(*at) < STALE_EVERY);
@@ -315,7 +315,7 @@ impl Endpoint {
         changes.push(pair.handshake_change(&peer));
         let after = self.barrier.persist(changes, Vec::new());
         live.session.written(after.position());
-        pair.half_open = Some(HalfOpen { live, m2, since: now, patient: true });
+        pair.half_open = Some(Box::new(HalfOpen { live, m2, since: now, patient: true }));
         self.transmit_m2(after, &peer);
         self.barrier.emit(after, Output::Acknowledge(delivery));
         self.sessions.schedule(&peer);

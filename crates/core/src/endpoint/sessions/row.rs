@@ -1,5 +1,6 @@
 //! Rows of sessions and of handshakes under way.
 
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 use super::{Attempts, HalfOpen, Initiating, Live, Pair, Rank, Sessions, Slot};
@@ -104,6 +105,7 @@ impl Sessions {
         reader.finish()?;
         let mut live = Live::new(session, rank, ours, theirs, handshake, established, ends, now);
         live.overdue = true;
+        live.session.shrink();
         // With other keys of ours it is over, and its secrets must not stay.
         if ours != own {
             self.over.push(live.deletion());
@@ -116,13 +118,15 @@ impl Sessions {
             Slot::Current => {
                 live.ratchet_again =
                     live.session.has_offered().then(|| (now.plus(AGAIN_AT_START), AGAIN_AT_START));
-                pair.current = Some(live);
+                pair.current = Some(Box::new(live));
             }
             Slot::Draining => {
                 live.erase_at = Some(now.plus(drain));
-                pair.draining = Some(live);
+                pair.draining = Some(Box::new(live));
             }
-            Slot::HalfOpen => pair.half_open = Some(HalfOpen { live, m2, since: now, patient: false }),
+            Slot::HalfOpen => {
+                pair.half_open = Some(Box::new(HalfOpen { live, m2, since: now, patient: false }));
+            }
         }
         self.schedule(&peer);
         Ok(())
@@ -153,7 +157,7 @@ impl Sessions {
         let pair = self.pair_mut(&peer);
         pair.attempts = attempts;
         pair.initiating = state.map(|state| Initiating::Waiting {
-            state: alloc::boxed::Box::new(state),
+            state: Box::new(state),
             since: now,
             again: now.plus(AGAIN_AT_START),
             delay: AGAIN_AT_START,

@@ -43,7 +43,7 @@ impl Endpoint {
             }
         }
         self.begin_handshake(peer);
-        let opening = self.sessions.pairs.get(peer).is_some_and(super::Pair::is_opening);
+        let opening = self.sessions.pairs.get(peer).is_some_and(|pair| pair.is_opening());
         if opening { Carrier::Soon } else { Carrier::Envelope }
     }
 
@@ -84,8 +84,9 @@ impl Sessions {
         text: Text<'_>,
         now: Monotonic,
     ) -> Result<(Sealed, Durable), SealError> {
-        let live = self.pairs.get_mut(peer).and_then(|pair| pair.current.as_mut());
-        let live = live.ok_or(SealError::Exhausted)?;
+        let pair = self.pairs.get_mut(peer).ok_or(SealError::Exhausted)?;
+        self.awake.used(peer, &mut pair.used, now);
+        let live = pair.current.as_deref_mut().ok_or(SealError::Exhausted)?;
         if live.session.wants_reservation(class) && live.session.reserve(class) {
             let after = barrier.persist(alloc::vec![live.change(peer, Slot::Current, &[])], Vec::new());
             live.session.written(after.position());

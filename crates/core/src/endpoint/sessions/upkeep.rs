@@ -28,6 +28,7 @@ impl Endpoint {
             self.current_timeout(&peer, now);
             self.sessions.schedule(&peer);
         }
+        self.sessions.rest(now);
     }
 
     fn half_open_timeout(&mut self, peer: &PeerId, now: Monotonic) {
@@ -103,7 +104,8 @@ impl Endpoint {
     /// Sends the offer of the next epoch, a new one or the one under way.
     fn offer(&mut self, peer: &PeerId) {
         let now = self.clock.monotonic();
-        let Some(live) = self.sessions.pairs.get_mut(peer).and_then(|pair| pair.current.as_mut()) else {
+        let Some(live) = self.sessions.pairs.get_mut(peer).and_then(|pair| pair.current.as_deref_mut())
+        else {
             return;
         };
         let fresh = !live.session.has_offered();
