@@ -5,7 +5,9 @@
 mod common;
 
 use std::fmt::Write;
+use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use common::Shell;
@@ -64,7 +66,38 @@ fn streams(shell: &Shell, telemetry: &str, extra: &str) -> (Value, String) {
     assert!(report["seconds"].as_f64().unwrap() > 0.0, "{report}");
     assert_eq!(report["audit_verified"], true, "{report}");
     assert!(count(&report, "audit_entries") > 0, "{report}");
+    heals(&report["compromise"]);
+    reaches_many(&report["topic_group"]);
+    assert_eq!(report["failures"], serde_json::json!([]), "{report}");
     (report, done.err)
+}
+
+/// The thief did open records, of its epoch and of no other; and it did try keys of its own on the next one's.
+fn heals(compromise: &Value) {
+    let tally = |of: &str| (count(&compromise[of], "heard"), count(&compromise[of], "opened"));
+    let (heard, opened) = tally("stolen_epoch");
+    assert!(opened >= 16 && opened <= heard, "{compromise}");
+    assert!(matches!(tally("before"), (64.., 0)), "{compromise}");
+    assert!(matches!(tally("next_epoch"), (32.., 0)), "{compromise}");
+    assert!(count(compromise, "received") >= 32, "{compromise}");
+    assert_eq!(count(compromise, "offers_answered"), 1, "{compromise}");
+    // With a newer copy the same program opens the same records: it was the keys that it lacked.
+    let (heard, opened) = tally("copied_again");
+    assert_eq!(heard, tally("next_epoch").0, "{compromise}");
+    assert!(opened > 0, "{compromise}");
+}
+
+/// Three displays have every row, proved; the one that is removed reads nothing that comes after.
+fn reaches_many(group: &Value) {
+    let rows = count(group, "rows");
+    assert!(rows >= 256 && count(group, "rows_after_removal") == rows, "{group}");
+    for (field, displays) in
+        [("received", 3), ("verified", 3), ("received_after_removal", 2), ("verified_after_removal", 2)]
+    {
+        assert_eq!(group[field], serde_json::json!(vec![rows; displays]), "{field}: {group}");
+    }
+    assert_eq!(count(group, "read_by_removed"), 0, "{group}");
+    assert!(count(group, "key_changes") > 0, "{group}");
 }
 
 #[test]
@@ -81,7 +114,9 @@ fn three_devices_share_the_rows_and_leave_logs_that_verify() {
     let shell = Shell::new();
     let (report, _) = streams(&shell, &csv(ROWS), "--devices 3 --data-dir data");
     let mut entries = 0;
-    for identity in ["gateway", "press-1", "press-2", "press-3"] {
+    let identities =
+        ["gateway", "press-1", "press-2", "press-3", "press-watched", "display-1", "display-2", "display-3"];
+    for identity in identities {
         let verified = shell.json(&format!("audit verify data/{identity}"));
         entries += verified["entries"].as_u64().unwrap();
     }
@@ -220,6 +255,30 @@ fn input_it_cannot_use_is_refused_with_advice_and_before_anything_is_made() {
         assert_eq!(shell.run(line).code, 2, "{line}");
     }
     shell.fails(6, "demo --telemetry good.csv --broker mqtt://192.0.2.7");
+}
+
+/// Ctrl-C in the middle: it says so, by its exit code too, and leaves neither identities nor a thief's copy behind.
+#[test]
+fn an_interrupted_demo_leaves_nothing_behind() {
+    let shell = Shell::new();
+    std::fs::create_dir(shell.path("tmp")).unwrap();
+    let mut command = shell.command(["demo", "--readings", "100000"]);
+    command.env("TMPDIR", shell.path("tmp")).stdout(Stdio::null()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let mut said = BufReader::new(child.stderr.take().unwrap());
+    let mut line = String::new();
+    // The last note before the rows flow.
+    while !line.starts_with("tls") {
+        line.clear();
+        assert!(said.read_line(&mut line).unwrap() > 0, "it ended before it began");
+    }
+    let interrupted = Command::new("kill").args(["-INT", &child.id().to_string()]).status();
+    assert!(interrupted.unwrap().success());
+    let mut rest = String::new();
+    said.read_to_string(&mut rest).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(130), "{rest}");
+    assert!(rest.contains("interrupted"), "{rest}");
+    assert_eq!(shell.snapshot("tmp"), []);
 }
 
 #[test]

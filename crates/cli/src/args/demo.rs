@@ -15,7 +15,8 @@ Examples:
   pqc-iiot demo --broker mqtts://broker.example --tls-ca ca.pem --data-dir demo-data
 
 Without --broker it starts a broker of its own on loopback. It exits 0 only if every row arrived once, every attack was \
-refused and every audit log verifies. Nothing is left behind unless --data-dir names a directory.")]
+refused, a stolen session healed with its next keys, a topic reached its subscribers and nobody else, and every audit log \
+verifies. Nothing is left behind unless --data-dir names a directory.")]
 pub(crate) struct DemoArgs {
     /// How many honest devices share the rows
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]

@@ -4,32 +4,25 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use pqc_iiot_core::codec::signed::{SignedObject, ToBeSigned, Unverified, signer_fingerprint};
+use pqc_iiot_core::codec::signed::Unverified;
 use pqc_iiot_core::control::revocation::{RevocationEntry, RevocationIssuer, RevocationReason};
-use pqc_iiot_core::crypto::default_backend;
-use pqc_iiot_core::crypto::kem::EncapsulationKey;
-use pqc_iiot_core::crypto::suite::{Kem, SessionSuite, SignatureSet};
 use pqc_iiot_core::endpoint::ControlTopics;
-use pqc_iiot_core::envelope::{Content, PendingSeal, Recipient, Sender};
-use pqc_iiot_core::identity::announcement::{KeyAnnouncement, PublishedBy, assemble_announcement};
-use pqc_iiot_core::identity::certificate::{OperationalCertificate, Serial, Tier};
-use pqc_iiot_core::identity::grants::{Action, Grant};
+use pqc_iiot_core::envelope::Content;
 use pqc_iiot_core::identity::prekey::PrekeyBundle;
 use pqc_iiot_core::ids::{PeerId, StreamId};
-use pqc_iiot_core::provider::{ProviderRequest, ProviderResponse};
-use pqc_iiot_core::time::UnixTime;
-use pqc_iiot_core::topic::TopicFilter;
+use pqc_iiot_core::session::Header;
 use pqc_iiot_mqtt::transport::{Event, Outbound, Qos, Transport, TransportOptions};
-use pqc_iiot_provider::SecurityProvider;
-use pqc_iiot_provider::software::SoftwareProvider;
 
 use crate::error::{CliError, ErrorKind, Result};
 use crate::unlock::random;
 
 use super::client::{Device, wait_until};
-use super::fleet::{self, Fleet};
+use super::fleet::Fleet;
+use super::forger::Forger;
 use super::gateway::InboxHandle;
 use super::report::{Expectation, Revocation};
+use super::thief::Packet;
+use super::topics::{self, Kind};
 
 /// How many packets the attacker keeps and sends again.
 const REPLAYED: usize = 32;
@@ -37,6 +30,9 @@ const REPLAYED: usize = 32;
 const FORGED: u64 = 8;
 /// Messages of the stolen device before and after its revocation.
 const STOLEN: u64 = 8;
+
+/// How many packets around the copied session are kept.
+const WATCHED_AT_MOST: usize = 20_000;
 
 /// Everything the attackers hold.
 pub(super) struct Attackers {
@@ -53,13 +49,8 @@ struct Heard {
     telemetry: VecDeque<(String, Vec<u8>)>,
     notes: Option<Vec<u8>>,
     bundle: Option<PrekeyBundle>,
-}
-
-/// Keys, and a certificate for them that need not be worth anything.
-struct Forger {
-    id: PeerId,
-    provider: SoftwareProvider,
-    certificate: Vec<u8>,
+    /// Of the device whose session is copied, and what goes to the gateway beside messages.
+    watched: Vec<Packet>,
 }
 
 pub(super) async fn start(fleet: &Fleet, options: &TransportOptions) -> Result<Attackers> {
@@ -80,18 +71,20 @@ pub(super) async fn start(fleet: &Fleet, options: &TransportOptions) -> Result<A
         }
     });
     let topics = fleet.topics();
-    for filter in ["plant/#".to_owned(), "workshop/#".to_owned(), topics.prekeys(fleet.gateway())] {
+    let gateway = fleet.gateway();
+    let own = [topics.prekeys(gateway), topics.control(gateway)];
+    for filter in ["plant/#".to_owned(), "workshop/#".to_owned()].into_iter().chain(own) {
         let subscribed =
-            tokio::time::timeout(super::PATIENCE, transport.subscribe(filter, Qos::AtMostOnce)).await;
+            tokio::time::timeout(super::PATIENCE, transport.subscribe(filter, Qos::AtLeastOnce)).await;
         subscribed.map_err(failed)?.map_err(failed)?;
     }
     let (id, provider, certificate) = fleet.stolen_keys()?;
-    let stolen = Forger { id, provider, certificate };
+    let stolen = Forger::new(id, provider, certificate);
     let rogue = Forger::self_issued(fleet.devices().first().ok_or_else(|| failed("no device"))?)?;
     Ok(Attackers { transport, heard, topics, stolen, rogue })
 }
 
-fn failed(error: impl std::fmt::Display) -> CliError {
+pub(super) fn failed(error: impl std::fmt::Display) -> CliError {
     CliError::new(ErrorKind::Failed, "an attacker of the demo could not do its work").because(error)
 }
 
@@ -108,6 +101,10 @@ impl Heard {
                 .or_else(|| self.bundle.take());
         } else if topic.starts_with("workshop/") {
             self.notes = Some(payload.to_vec());
+        } else if topic.contains("/control/") || matches!(Kind::of(topic), Kind::Watched) {
+            if self.watched.len() < WATCHED_AT_MOST {
+                self.watched.push((topic.to_owned(), payload.to_vec()));
+            }
         } else if topic.ends_with("/telemetry") {
             if self.telemetry.len() >= REPLAYED {
                 self.telemetry.pop_front();
@@ -151,7 +148,7 @@ impl Attackers {
 
     /// The same device sends messages in the honest name.
     async fn rogue_sends(&self, fleet: &Fleet, name: &PeerId) -> Result<Expectation> {
-        let topic = fleet::telemetry_topic(name)?;
+        let topic = topics::telemetry(name)?;
         for sequence in 0..FORGED {
             // Far ahead, so that nothing cheaper than the signature refuses it.
             let packet =
@@ -174,14 +171,14 @@ impl Attackers {
     /// A packet that the gateway has not seen moves to a topic it follows.
     async fn reroute(&self, device: &Device) -> Result<Expectation> {
         let stream = StreamId::new(1).unwrap_or_default();
-        let notes = fleet::notes_topic(device.id())?;
+        let notes = topics::notes(device.id())?;
         // Nobody who could open it listens there, so that no receipt comes either.
         let mut note = device.queue(&notes, stream, Content::telemetry("a note for the workshop")).await?;
         note.accepted().await.map_err(super::client::publish_failed)?;
         wait_until("the attacker to overhear a note", super::PATIENCE, || lock(&self.heard).notes.is_some())
             .await?;
         let packet = lock(&self.heard).notes.clone().unwrap_or_default();
-        self.send(fleet::telemetry_topic(device.id())?.as_str(), packet).await?;
+        self.send(topics::telemetry(device.id())?.as_str(), packet).await?;
         Ok(Expectation::at_least(
             &["bad-signature", "bad-ciphertext"],
             FORGED + 1,
@@ -200,7 +197,7 @@ impl Attackers {
 
     /// A device works, is revoked, and goes on sending.
     pub(super) async fn revoke(&self, fleet: &Fleet, inbox: &InboxHandle) -> Result<Revocation> {
-        let (id, stream) = (self.stolen.id.clone(), StreamId::default());
+        let (id, stream) = (self.stolen.id().clone(), StreamId::default());
         let keys = self.topics.keys(&id);
         self.send(&keys, self.stolen.announcement(&keys)?).await?;
         let topic = format!("plant/{id}/state");
@@ -228,6 +225,18 @@ impl Attackers {
         Ok(Revocation { enforced, attempts: STOLEN, accepted_before })
     }
 
+    /// What was overheard of the device whose session is copied, and of what the gateway is told beside messages.
+    pub(super) fn of_watched(&self) -> Vec<Packet> {
+        lock(&self.heard).watched.clone()
+    }
+
+    /// How many of those packets are such records.
+    pub(super) fn heard(&self, such: impl Fn(&Header) -> bool) -> u64 {
+        let heard = lock(&self.heard);
+        let of_device = heard.watched.iter().filter(|(topic, _)| matches!(Kind::of(topic), Kind::Watched));
+        of_device.filter_map(|(_, record)| Header::parse(record)).filter(|header| such(header)).count() as u64
+    }
+
     fn forge(
         &self,
         forger: &Forger,
@@ -253,7 +262,7 @@ impl Attackers {
     pub(super) async fn close(self, fleet: &Fleet) {
         let topics = &self.topics;
         let mut retained = vec![topics.revocations(), topics.checkpoint(), topics.checkpoint_chunk(0)];
-        for peer in fleet.devices().iter().chain([fleet.gateway(), &self.stolen.id]) {
+        for peer in fleet.everybody().chain([self.stolen.id()]) {
             retained.extend([topics.keys(peer), topics.prekeys(peer)]);
         }
         for topic in retained {
@@ -286,88 +295,4 @@ fn revocation(fleet: &Fleet, peer: &PeerId) -> Result<Vec<(String, Vec<u8>)>> {
         control.sign(&mut random, &checkpoint.manifest, &topic.as_str()).map_err(failed)?,
     ));
     Ok(messages)
-}
-
-impl Forger {
-    /// Keys under someone else's name, and a certificate that they signed themselves.
-    fn self_issued(name: &PeerId) -> Result<Self> {
-        let set = SignatureSet::Ed25519MlDsa65;
-        let provider = SoftwareProvider::ephemeral(default_backend(), set, Kem::XWing, Box::new(random()?))
-            .map_err(failed)?;
-        let now = crate::time::now();
-        let keys = provider.identity().clone();
-        let certificate = OperationalCertificate {
-            issuer: signer_fingerprint(set, &keys.signing_key),
-            subject: name.clone(),
-            serial: Serial([7; 16]),
-            not_before: UnixTime(now.0 - 60),
-            not_after: UnixTime(now.0 + 3600),
-            keys,
-            key_epoch: 1_000,
-            tier: Tier::Device,
-            suites: vec![SessionSuite::Hybrid],
-            prekey_required: true,
-            grants: vec![Grant::new(Action::Publish, TopicFilter::new("#").map_err(failed)?)],
-        };
-        let mut rogue = Self { id: name.clone(), provider, certificate: Vec::new() };
-        rogue.certificate = rogue.sign(&certificate, &())?;
-        Ok(rogue)
-    }
-
-    fn sign<T: SignedObject>(&self, object: &T, context: &T::Context<'_>) -> Result<Vec<u8>> {
-        let keys = self.provider.identity();
-        let signer = signer_fingerprint(keys.set, &keys.signing_key);
-        let framed = ToBeSigned::new(object, keys.set, signer, context);
-        match self.provider.execute(ProviderRequest::Sign(framed.structure().clone())) {
-            Ok(ProviderResponse::Signature(signature)) => {
-                framed.assemble(&signature).ok_or_else(|| failed("signature length"))
-            }
-            _ => Err(failed("the provider did not sign")),
-        }
-    }
-
-    fn announcement(&self, topic: &str) -> Result<Vec<u8>> {
-        let certificate =
-            Unverified::<OperationalCertificate>::decode(&self.certificate, 65_536).map_err(failed)?;
-        let claims = certificate.unverified();
-        let announcement = KeyAnnouncement::new(&self.certificate, claims.key_epoch, claims.key_id());
-        let signed = self.sign(&announcement, &PublishedBy { peer: &self.id, topic })?;
-        Ok(assemble_announcement(&self.certificate, &signed))
-    }
-
-    fn envelope(&self, to: &PrekeyBundle, topic: &str, stream: StreamId, sequence: u64) -> Result<Vec<u8>> {
-        let keys = self.provider.identity();
-        let sender = Sender {
-            id: self.id.clone(),
-            fingerprint: keys.fingerprint(),
-            set: keys.set,
-            signer: signer_fingerprint(keys.set, &keys.signing_key),
-        };
-        let backend = default_backend();
-        let key = EncapsulationKey::parse(backend, to.kem, &to.encapsulation_key).map_err(failed)?;
-        let recipient = Recipient {
-            key_id: to.identity.key_id(),
-            prekey: to.prekey_id,
-            encapsulation_key: &key,
-            suite: SessionSuite::Hybrid,
-        };
-        let content = Content::telemetry("forged");
-        let sealed = PendingSeal::new(
-            backend,
-            &mut random()?,
-            &sender,
-            &recipient,
-            topic,
-            stream,
-            sequence,
-            &content.into(),
-        )
-        .map_err(failed)?;
-        match self.provider.execute(ProviderRequest::Sign(sealed.structure().clone())) {
-            Ok(ProviderResponse::Signature(signature)) => {
-                sealed.finish(&signature).ok_or_else(|| failed("signature length"))
-            }
-            _ => Err(failed("the provider did not sign")),
-        }
-    }
 }

@@ -24,10 +24,12 @@ impl Device {
     pub(super) async fn start(client: SecureMqttClient, mut events: Events, gateway: PeerId) -> Result<Self> {
         client.add_peer(gateway.clone()).await.map_err(publish_failed)?;
         let device = Self { client, gateway, ready: Arc::default() };
-        let ready = device.ready.clone();
+        let (ready, to) = (device.ready.clone(), device.gateway.clone());
         tokio::spawn(async move {
             while let Some(event) = events.recv().await {
-                if let ClientEvent::Protocol(Event::PeerReady { .. }) = event {
+                if let ClientEvent::Protocol(Event::PeerReady { peer, .. }) = event
+                    && peer == to
+                {
                     ready.store(true, Ordering::Release);
                 }
             }
@@ -37,6 +39,11 @@ impl Device {
 
     pub(super) fn id(&self) -> &PeerId {
         self.client.peer_id()
+    }
+
+    /// Its client, for what is not for the gateway.
+    pub(super) fn client(&self) -> &SecureMqttClient {
+        &self.client
     }
 
     pub(super) fn ready(&self) -> bool {

@@ -15,7 +15,7 @@ use pqc_iiot_core::identity::trust::PinnedAnchors;
 use pqc_iiot_core::ids::PeerId;
 use pqc_iiot_core::provider::{ProviderRequest, ProviderResponse};
 use pqc_iiot_core::time::UnixTime;
-use pqc_iiot_core::topic::{Topic, TopicFilter};
+use pqc_iiot_core::topic::TopicFilter;
 use pqc_iiot_mqtt::client::{ClientEvent, Events, SecureMqttClient};
 use pqc_iiot_mqtt::transport::{TlsInfo, TransportOptions};
 use pqc_iiot_provider::audit::{VerifyOptions, export_json_lines};
@@ -29,54 +29,17 @@ use crate::unlock::{Source, random};
 
 use super::client::Device;
 use super::report::Audit;
+use super::thief::{self, Loot};
 
 /// How long the demo's certificates and anchors hold.
 const VALIDITY: Duration = Duration::from_secs(24 * 60 * 60);
 const GATEWAY: &str = "gateway";
-const TO_BE_REVOKED: &str = "press-stolen";
-
-/// What a topic of the demo carries.
-pub(super) enum Kind {
-    /// Rows.
-    Telemetry,
-    /// The header of the rows.
-    Meta,
-    /// What the device sends that is revoked later.
-    ToBeRevoked,
-    /// Anything else.
-    Other,
-}
-
-impl Kind {
-    pub(super) fn of(topic: &str) -> Self {
-        let mut levels = topic.split('/').skip(1);
-        match (levels.next(), levels.next()) {
-            (Some(TO_BE_REVOKED), _) => Self::ToBeRevoked,
-            (_, Some("telemetry")) => Self::Telemetry,
-            (_, Some("meta")) => Self::Meta,
-            _ => Self::Other,
-        }
-    }
-}
-
-fn topic(text: String) -> Result<Topic> {
-    Topic::new(&text).map_err(|error| failed("topic", error))
-}
-
-/// Where a device's rows go.
-pub(super) fn telemetry_topic(id: &PeerId) -> Result<Topic> {
-    topic(format!("plant/{id}/telemetry"))
-}
-
-/// Where the header goes.
-pub(super) fn meta_topic(id: &PeerId) -> Result<Topic> {
-    topic(format!("plant/{id}/meta"))
-}
-
-/// A topic that the gateway does not follow: the attacker moves what it finds there.
-pub(super) fn notes_topic(id: &PeerId) -> Result<Topic> {
-    topic(format!("workshop/{id}/notes"))
-}
+/// The device that is revoked.
+pub(super) const TO_BE_REVOKED: &str = "press-stolen";
+/// The device whose session is copied from the gateway's disk.
+pub(super) const WATCHED: &str = "press-watched";
+/// What shows in the hall what the first device tells it.
+const DISPLAYS: usize = 3;
 
 fn failed(what: &str, error: impl std::fmt::Display) -> CliError {
     CliError::new(ErrorKind::Failed, format!("the demo's {what} failed")).because(error)
@@ -88,21 +51,26 @@ const REKEY_RECORDS: u64 = 200;
 /// Everybody in the demo.
 pub(super) struct Fleet {
     root: PathBuf,
-    /// Removed with this value.
-    _temporary: Option<TempDir>,
     authority: std::sync::Mutex<Authority>,
     anchors: Vec<u8>,
     gateway: PeerId,
     devices: Vec<PeerId>,
     stolen: PeerId,
+    watched: PeerId,
+    displays: Vec<PeerId>,
     transport: TransportOptions,
     prefix: String,
 }
 
 impl Fleet {
-    /// Makes the authority, the keys and the certificates.
-    pub(super) fn create(root: Option<&Path>, devices: usize, transport: &TransportOptions) -> Result<Self> {
-        let (root, temporary) = directory(root)?;
+    /// Makes the authority, the keys and the certificates. A temporary directory for them goes into `temporary`.
+    pub(super) fn create(
+        root: Option<&Path>,
+        temporary: &mut Option<TempDir>,
+        devices: usize,
+        transport: &TransportOptions,
+    ) -> Result<Self> {
+        let root = directory(root, temporary)?;
         let mut random = random()?;
         let seeds = AuthoritySeeds::generate(SignatureSet::Ed25519MlDsa65, &mut random);
         let authority =
@@ -116,12 +84,13 @@ impl Fleet {
         pqc_iiot_core::crypto::backend::RandomSource::fill(&mut random, &mut run);
         let fleet = Self {
             root,
-            _temporary: temporary,
             authority: authority.into(),
             anchors,
             gateway: id(GATEWAY)?,
             devices: (1..=devices).map(|number| id(&format!("press-{number}"))).collect::<Result<_>>()?,
             stolen: id(TO_BE_REVOKED)?,
+            watched: id(WATCHED)?,
+            displays: (1..=DISPLAYS).map(|number| id(&format!("display-{number}"))).collect::<Result<_>>()?,
             transport: transport.clone(),
             // Retained messages of another run on the same broker must not get in the way.
             prefix: format!("pqc-demo-{:08x}", u32::from_be_bytes(run)),
@@ -131,9 +100,12 @@ impl Fleet {
             Tier::Gateway,
             &[(Action::Subscribe, "plant/#"), (Action::Subscribe, "workshop/#")],
         )?;
-        for device in fleet.devices.iter().chain([&fleet.stolen]) {
-            let (own, notes) = (format!("plant/{device}/#"), format!("workshop/{device}/#"));
-            fleet.enrol(device, Tier::Device, &[(Action::Publish, &own), (Action::Publish, &notes)])?;
+        for device in fleet.devices.iter().chain([&fleet.stolen, &fleet.watched]) {
+            let own = ["plant", "workshop", "hall"].map(|place| format!("{place}/{device}/#"));
+            fleet.enrol(device, Tier::Device, &own.each_ref().map(|own| (Action::Publish, own.as_str())))?;
+        }
+        for display in &fleet.displays {
+            fleet.enrol(display, Tier::Service, &[(Action::Subscribe, "hall/#")])?;
         }
         Ok(fleet)
     }
@@ -198,7 +170,7 @@ impl Fleet {
     pub(super) async fn open_gateway(&self) -> Result<(SecureMqttClient, Events, Option<TlsInfo>)> {
         let (client, mut events) = self.open(&self.gateway).await?;
         let tls = self.connected(&mut events).await?;
-        for peer in self.devices.iter().chain([&self.stolen]) {
+        for peer in self.devices.iter().chain([&self.stolen, &self.watched]) {
             client.add_peer(peer.clone()).await.map_err(super::client::publish_failed)?;
         }
         let plant = TopicFilter::new("plant/#").map_err(identity)?;
@@ -243,6 +215,27 @@ impl Fleet {
         Ok(devices)
     }
 
+    /// The device whose session is copied.
+    pub(super) async fn open_watched(&self) -> Result<Device> {
+        let (client, events) = self.open(&self.watched).await?;
+        Device::start(client, events, self.gateway.clone()).await
+    }
+
+    /// Those who read what the first device tells the hall.
+    pub(super) async fn open_displays(&self) -> Result<Vec<(SecureMqttClient, Events)>> {
+        let mut displays = Vec::new();
+        for id in &self.displays {
+            displays.push(self.open(id).await?);
+        }
+        Ok(displays)
+    }
+
+    /// The session with `device` as somebody takes it who copies the gateway's directory and its key now.
+    pub(super) async fn rob(&self, device: &PeerId) -> Result<Loot> {
+        let directory = self.root.join(self.gateway.as_str());
+        thief::rob(directory, self.root.join(format!("{}.key", self.gateway)), device.clone()).await
+    }
+
     /// The stolen device's keys, outside any client: whoever holds them writes what it likes.
     pub(super) fn stolen_keys(&self) -> Result<(PeerId, SoftwareProvider, Vec<u8>)> {
         let directory = DataDir::open(self.root.join(self.stolen.as_str())).map_err(identity)?;
@@ -269,6 +262,11 @@ impl Fleet {
         &self.devices
     }
 
+    /// Everybody who opens a client, the gateway last.
+    pub(super) fn everybody(&self) -> impl Iterator<Item = &PeerId> {
+        self.devices.iter().chain(&self.displays).chain([&self.watched, &self.gateway])
+    }
+
     /// Whether a certificate of the authority's gives `key` to `id`.
     fn certified(&self, id: &PeerId, certificate: Option<&[u8]>, key: &[u8]) -> bool {
         let anchors = PinnedAnchors::pin(default_backend(), &self.anchors).ok();
@@ -284,7 +282,7 @@ impl Fleet {
     /// Verifies every log under the anchors; the refusals are those of the gateway's log.
     pub(super) fn verify_logs(&self) -> Result<Audit> {
         let mut audit = Audit { verified: true, ..Audit::default() };
-        for id in self.devices.iter().chain([&self.gateway]) {
+        for id in self.everybody() {
             let path = self.root.join(id.as_str()).join("audit");
             let trusted = |certificate: Option<&[u8]>, key: &[u8]| self.certified(id, certificate, key);
             let mut lines = Vec::new();
@@ -307,10 +305,10 @@ fn identity(error: impl std::fmt::Display) -> CliError {
     failed("enrolment", error)
 }
 
-fn directory(root: Option<&Path>) -> Result<(PathBuf, Option<TempDir>)> {
+fn directory(root: Option<&Path>, temporary: &mut Option<TempDir>) -> Result<PathBuf> {
     let Some(root) = root else {
-        let temporary = TempDir::with_prefix("pqc-iiot-demo-").map_err(|error| failed("directory", error))?;
-        return Ok((temporary.path().into(), Some(temporary)));
+        let made = TempDir::with_prefix("pqc-iiot-demo-").map_err(|error| failed("directory", error))?;
+        return Ok(temporary.insert(made).path().into());
     };
     let used = std::fs::read_dir(root).is_ok_and(|mut entries| entries.next().is_some());
     if used {
@@ -319,5 +317,5 @@ fn directory(root: Option<&Path>) -> Result<(PathBuf, Option<TempDir>)> {
             .fix("name a directory that does not exist yet: --data-dir DIR"));
     }
     DataDir::create(root).map_err(|error: DataDirError| identity(error))?;
-    Ok((root.into(), None))
+    Ok(root.into())
 }

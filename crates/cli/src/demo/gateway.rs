@@ -15,7 +15,7 @@ use tokio::task::JoinHandle;
 
 use crate::error::{CliError, ErrorKind, Result};
 
-use super::fleet::Kind;
+use super::topics::Kind;
 
 /// What arrived so far.
 #[derive(Debug, Clone, Copy, Default)]
@@ -32,6 +32,26 @@ pub(super) struct Counts {
     pub(super) last_epoch: u16,
 }
 
+/// What arrived of the device whose session is copied.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Watched {
+    /// All its messages.
+    pub(super) messages: u64,
+    sessions: BTreeMap<u16, u64>,
+}
+
+impl Watched {
+    /// Those that came in a session, in this epoch.
+    pub(super) fn in_epoch(&self, epoch: u16) -> u64 {
+        self.sessions.get(&epoch).copied().unwrap_or_default()
+    }
+
+    /// Those that came in a session, in a later epoch.
+    pub(super) fn after_epoch(&self, epoch: u16) -> u64 {
+        self.sessions.range(epoch.saturating_add(1)..).map(|(_, count)| count).sum()
+    }
+}
+
 /// Turns the gateway's events into counts and the output file.
 pub(super) struct Inbox;
 
@@ -46,6 +66,7 @@ pub(super) struct InboxHandle {
 #[derive(Default)]
 struct State {
     counts: Counts,
+    watched: Watched,
     ready: BTreeSet<PeerId>,
     lost: BTreeMap<PeerId, Instant>,
     refused: BTreeMap<&'static str, u64>,
@@ -122,6 +143,12 @@ impl State {
                 }
                 self.write(|writer| writer.row(number, message.content.payload));
             }
+            Kind::Watched => {
+                self.watched.messages += 1;
+                if let Protection::Session { epoch } = message.protection {
+                    *self.watched.sessions.entry(epoch).or_default() += 1;
+                }
+            }
             Kind::Other => {}
         }
     }
@@ -146,9 +173,15 @@ impl InboxHandle {
         lock(&self.state).refused.clone()
     }
 
-    /// Whether so many peers are ready.
-    pub(super) fn knows(&self, peers: usize) -> bool {
-        lock(&self.state).ready.len() >= peers
+    /// What arrived of the device whose session is copied.
+    pub(super) fn watched(&self) -> Watched {
+        lock(&self.state).watched.clone()
+    }
+
+    /// Whether these peers are ready.
+    pub(super) fn knows(&self, peers: &[PeerId]) -> bool {
+        let state = lock(&self.state);
+        peers.iter().all(|peer| state.ready.contains(peer))
     }
 
     /// When the gateway withdrew its trust in `peer`.

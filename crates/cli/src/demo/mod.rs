@@ -2,10 +2,15 @@
 
 mod attackers;
 mod client;
+mod compromise;
 mod fleet;
+mod forger;
 mod gateway;
+mod hall;
 mod report;
 mod rows;
+mod thief;
+mod topics;
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -15,6 +20,7 @@ use pqc_iiot_core::envelope::Content;
 use pqc_iiot_core::ids::StreamId;
 use pqc_iiot_mqtt::broker::EmbeddedBroker;
 use pqc_iiot_mqtt::transport::{ProtocolVersion, TransportOptions};
+use tempfile::TempDir;
 use tokio::task::JoinSet;
 
 use crate::error::{CliError, ErrorKind, Result};
@@ -23,7 +29,7 @@ use crate::output::Output;
 use client::{Device, wait_until};
 use fleet::Fleet;
 use gateway::{Inbox, InboxHandle};
-use report::{Expectation, Report};
+use report::{Expectation, Report, Scenes};
 use rows::Rows;
 
 /// What to run.
@@ -59,13 +65,18 @@ const PATIENCE: Duration = Duration::from_secs(60);
 pub(crate) fn run(options: Options, output: Output) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(|error| CliError::new(ErrorKind::Failed, "no runtime").because(error))?;
+    let mut temporary = None;
     let outcome = runtime.block_on(async {
         tokio::select! {
-            outcome = play(&options, output) => outcome,
+            outcome = play(&options, &mut temporary, output) => outcome,
             _ = tokio::signal::ctrl_c() => Err(CliError::new(ErrorKind::Interrupted, "interrupted")),
         }
     });
     runtime.shutdown_timeout(Duration::from_secs(2));
+    // Only now, as clients that were interrupted may still have written.
+    if let Some(directory) = temporary {
+        remove(directory);
+    }
     let report = outcome?;
     if let Some(path) = &options.report {
         report.write(path)?;
@@ -77,13 +88,27 @@ pub(crate) fn run(options: Options, output: Output) -> Result<()> {
     Err(CliError::new(ErrorKind::Failed, "not everything held").because(report.failures().join("; ")))
 }
 
-async fn play(options: &Options, output: Output) -> Result<Report> {
+/// Removes the identities of a run; a thread that is just ending may write meanwhile.
+fn remove(directory: TempDir) {
+    let path = directory.path().to_owned();
+    drop(directory);
+    for _ in 0..20 {
+        if !path.exists() {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(50));
+        // Tried again, and in the end it is only a temporary directory of nobody's.
+        let _ = std::fs::remove_dir_all(&path);
+    }
+}
+
+async fn play(options: &Options, temporary: &mut Option<TempDir>, output: Output) -> Result<Report> {
     let rows = Rows::open(options.telemetry.as_deref(), options.readings)?;
     let transport = transport(options)?;
     output.note(format!("broker    {}", transport.url));
-    let fleet = Fleet::create(options.data_dir.as_deref(), options.devices, &transport)?;
+    let fleet = Fleet::create(options.data_dir.as_deref(), temporary, options.devices, &transport)?;
     output.note(format!(
-        "identity  one authority, a gateway, {}, one to be revoked, one rogue",
+        "identity  one authority, a gateway, {}, one to be revoked, one to be overheard, one rogue, three displays",
         crate::output::counted(options.devices as u64, "device", "devices")
     ));
 
@@ -91,7 +116,7 @@ async fn play(options: &Options, output: Output) -> Result<Report> {
     let inbox = Inbox::start(gateway, options.out.as_deref(), rows.total())?;
     let devices = fleet.open_devices().await?;
     wait_until("devices and gateway to know each other", PATIENCE, || {
-        devices.iter().all(Device::ready) && inbox.knows(devices.len())
+        devices.iter().all(Device::ready) && inbox.knows(fleet.devices())
     })
     .await?;
     output.note(format!("tls       {}", inbox.tls().as_deref().unwrap_or("none: plain TCP on loopback")));
@@ -110,7 +135,17 @@ async fn play(options: &Options, output: Output) -> Result<Report> {
         ));
         Ok((expected, revocation))
     };
-    let (sent, (expected, revocation)) = tokio::try_join!(stream(&rows, &devices, &inbox, &bar), attacks)?;
+    let publisher = devices.first().ok_or_else(|| attackers::failed("no device"))?;
+    let streamed = async {
+        let sent = stream(&rows, &devices, &inbox, &bar).await?;
+        Ok((sent, started.elapsed().as_secs_f64()))
+    };
+    let ((sent, seconds_of_rows), (expected, revocation), compromise, hall) = tokio::try_join!(
+        streamed,
+        attacks,
+        compromise::play(&fleet, &attackers, &inbox, &rows),
+        hall::play(&fleet, publisher, &rows),
+    )?;
 
     // Everything sent has arrived, or will not.
     let arrived = wait_until("every row to arrive", PATIENCE, || {
@@ -136,7 +171,8 @@ async fn play(options: &Options, output: Output) -> Result<Report> {
     inbox.close().await?;
     attackers.close(&fleet).await;
     let audit = fleet.verify_logs()?;
-    Ok(Report::new(sent, counts, revocation, &expected, audit, seconds))
+    let scenes = Scenes { expected, revocation, compromise, hall };
+    Ok(Report::new(sent, counts, scenes, audit, (seconds, seconds_of_rows)))
 }
 
 fn transport(options: &Options) -> Result<TransportOptions> {
@@ -161,7 +197,7 @@ fn transport(options: &Options) -> Result<TransportOptions> {
 
 /// Streams every row, each device its share, in order; gives how many the gateway confirmed.
 async fn stream(rows: &Rows, devices: &[Device], inbox: &InboxHandle, bar: &ProgressBar) -> Result<u64> {
-    let (topic, meta) = (fleet::telemetry_topic, fleet::meta_topic);
+    let (topic, meta) = (topics::telemetry, topics::meta);
     if let (Some(header), Some(first)) = (rows.header(), devices.first()) {
         let content = Content { content_type: Some("text/csv; header".into()), ..Content::telemetry(header) };
         first.publish(&meta(first.id())?, content).await?;

@@ -10,7 +10,9 @@ use serde::Serialize;
 use crate::error::{CliError, ErrorKind, Result};
 use crate::output::{self, table};
 
+use super::compromise::Compromise;
 use super::gateway::Counts;
+use super::hall::Hall;
 
 /// An attack, and how many refusals it must have led to.
 pub(super) struct Expectation {
@@ -30,6 +32,33 @@ impl Expectation {
 
     pub(super) fn met_by<K: Ord + std::borrow::Borrow<str>>(&self, refused: &BTreeMap<K, u64>) -> bool {
         self.count(refused) >= self.at_least
+    }
+}
+
+/// Something that was to be seen.
+#[derive(Serialize)]
+pub(super) struct Claim {
+    claim: &'static str,
+    seen: String,
+    held: bool,
+    /// It is no success of ours: the demo only does not hide it.
+    #[serde(skip)]
+    limit: bool,
+}
+
+impl Claim {
+    pub(super) fn new(claim: &'static str, seen: String, held: bool) -> Self {
+        Self { claim, seen, held, limit: false }
+    }
+
+    /// What is possible, and shown for that.
+    pub(super) fn limit(claim: &'static str, seen: String, held: bool) -> Self {
+        Self { limit: true, ..Self::new(claim, seen, held) }
+    }
+
+    fn outcome(&self) -> String {
+        let outcome = if self.limit { "as expected" } else { "held" };
+        if self.held { outcome.to_owned() } else { format!("NOT {}", outcome.to_uppercase()) }
     }
 }
 
@@ -82,10 +111,23 @@ pub(super) struct Report {
     revocation_enforced_ms: f64,
     audit_entries: u64,
     audit_verified: bool,
+    /// In all; and until the gateway had confirmed the last row.
     seconds: f64,
+    seconds_of_rows: f64,
     rows_per_second: f64,
     attacks: Vec<Attack>,
+    compromise: Compromise,
+    topic_group: Hall,
+    claims: Vec<Claim>,
     failures: Vec<String>,
+}
+
+/// What happened while the rows flowed.
+pub(super) struct Scenes {
+    pub(super) expected: Vec<Expectation>,
+    pub(super) revocation: Revocation,
+    pub(super) compromise: Compromise,
+    pub(super) hall: Hall,
 }
 
 #[derive(Serialize)]
@@ -100,11 +142,11 @@ impl Report {
     pub(super) fn new(
         sent: u64,
         counts: Counts,
-        revocation: Revocation,
-        expected: &[Expectation],
+        scenes: Scenes,
         audit: Audit,
-        seconds: f64,
+        (seconds, seconds_of_rows): (f64, f64),
     ) -> Self {
+        let Scenes { expected, revocation, compromise, hall } = scenes;
         let mut failures = Vec::new();
         let mut require = |held: bool, what: String| {
             if !held {
@@ -132,6 +174,10 @@ impl Report {
                 format!("{}: {} of {} in the audit log", attack.attack, attack.refused, attack.expected),
             );
         }
+        let claims: Vec<_> = compromise.claims().into_iter().chain(hall.claims()).collect();
+        for claim in claims.iter().filter(|claim| !claim.held) {
+            require(false, format!("{}: {}", claim.claim, claim.seen));
+        }
         let problem = audit.problem.as_deref().unwrap_or("unknown");
         require(audit.verified, format!("the audit log does not verify: {problem}"));
         Self {
@@ -146,8 +192,12 @@ impl Report {
             audit_entries: audit.entries,
             audit_verified: audit.verified,
             seconds,
-            rows_per_second: counts.delivered as f64 / seconds.max(f64::EPSILON),
+            seconds_of_rows,
+            rows_per_second: counts.delivered as f64 / seconds_of_rows.max(f64::EPSILON),
             attacks,
+            compromise,
+            topic_group: hall,
+            claims,
             failures,
         }
     }
@@ -206,6 +256,13 @@ impl output::Report for Report {
             })
             .collect();
         output::columns(out, &["attack", "refused", "outcome"], &rows)?;
+        writeln!(out)?;
+        let rows: Vec<_> = self
+            .claims
+            .iter()
+            .map(|claim| vec![claim.claim.to_owned(), claim.seen.clone(), claim.outcome()])
+            .collect();
+        output::columns(out, &["shown", "seen", "outcome"], &rows)?;
         let verdict = if self.failures.is_empty() { "everything held" } else { "NOT EVERYTHING HELD" };
         writeln!(out, "\n{verdict} in {:.1} s", self.seconds)
     }
