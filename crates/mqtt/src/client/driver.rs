@@ -133,7 +133,6 @@ struct Closing {
 }
 
 /// What ended a wait.
-#[expect(clippy::large_enum_variant, reason = "one at a time, taken apart at once")]
 enum Woken {
     Network(Option<transport::Event>),
     Request(Request),

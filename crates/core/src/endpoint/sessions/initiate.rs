@@ -31,8 +31,8 @@ impl Endpoint {
         if !self.online || self.closed || self.own.revoked || !self.sessions.policy.enabled {
             return None;
         }
-        let known = self.sessions.pairs.get(peer);
-        let may = |pair: &Box<Pair>| {
+        let known = self.sessions.pairs.get(peer).map(Box::as_ref);
+        let may = |pair: &Pair| {
             pair.initiating.is_none() && !pair.answering && pair.retry_at.is_none_or(|at| at <= now)
         };
         if !known.is_none_or(may) {
