@@ -1,16 +1,19 @@
 //! Unknown key share: a certified peer republishes another's prekey as its own. What is then sent to it, it passes on to the
 //! prekey's owner, who could decrypt it, and must not take it for something that was meant for it.
 
+use pqc_iiot_core::identity::prekey::PrekeyBundle;
 use pqc_iiot_sim::World;
-use pqc_iiot_tests::sessions::{assert_in_session, assert_no_effect, init_topic, session_plant};
+use pqc_iiot_tests::sessions::{assert_in_session, assert_no_effect, init_topic, resp_topic, session_plant};
 use pqc_iiot_tests::{
     TOPIC, assert_flows, next_bundle, plant, prekeys_topic, retained_bundle, signed_bundle, thief_of,
 };
 
 /// The lathe announces the gateway's prekey, under its own name and signature.
 fn republish(world: &mut World) {
-    let stolen = retained_bundle(&world.broker, "gateway").encapsulation_key;
-    let bundle = next_bundle(&world.broker, "lathe", stolen);
+    let stolen = retained_bundle(&world.broker, "gateway");
+    let bundle = next_bundle(&world.broker, "lathe", stolen.encapsulation_key);
+    // Under the same id, so that the gateway finds it.
+    let bundle = PrekeyBundle { prekey_id: stolen.prekey_id, ..bundle };
     let lathe = thief_of(world, "lathe");
     world.broker.inject_retained(&prekeys_topic("lathe"), &signed_bundle(&lathe, &bundle));
     world.settle();
@@ -63,10 +66,12 @@ fn a_handshake_with_the_lathe_is_none_with_the_owner_of_its_prekey() {
     world.node("drill").publish("lathe", TOPIC, "for the lathe");
     world.settle();
     let m1 = world.broker.last_on(&init_topic("lathe"));
-    assert!(!m1.is_empty());
+    assert_eq!(m1.get(3..8), Some(&b"drill"[..]));
+    let answers = world.broker.captured_on(&resp_topic("drill")).len();
     assert_no_effect(&mut world, &init_topic("gateway"), &m1);
     let readdressed = readdressed(&mut world, &m1).expect("the recipient is in clear");
     assert_no_effect(&mut world, &init_topic("gateway"), &readdressed);
+    assert_eq!(world.broker.captured_on(&resp_topic("drill")).len(), answers, "nobody answers");
     world.advance(core::time::Duration::from_secs(60));
     assert!(world.node("gateway").received().iter().all(|text| text != "for the lathe"));
     assert!(world.node("lathe").received().iter().all(|text| text != "for the lathe"));
