@@ -146,7 +146,9 @@ fn what_makes_it_fast_comes_back_with_use_and_goes_again() {
     let used = measure(|| pair.talk(3));
     let rested = measure(|| pair.rest());
     assert!(used.bytes_current > 2_000, "{}", used.bytes_current);
-    assert_eq!(used.bytes_current + rested.bytes_current, 0, "as little as at first: {first}");
+    // Higher counters take a byte more each.
+    let more = used.bytes_current + rested.bytes_current;
+    assert!(more.unsigned_abs() <= 16, "{more} bytes more than the first time, {first}");
 }
 
 #[test]

@@ -93,7 +93,7 @@ pub struct Progress {
     pub name: &'static str,
 }
 
-/// Measures every case, in under ten minutes on two cores when optimised; or only the rows whose names begin with `only`.
+/// Measures every case, in about ten minutes on two cores when optimised; or only the rows whose names begin with `only`.
 /// Stops soon after `stop` is set.
 pub fn run(
     effort: Effort,
