@@ -14,7 +14,7 @@ use pqc_iiot_core::identity::grants::{Action, Grant};
 use pqc_iiot_core::identity::trust::PinnedAnchors;
 use pqc_iiot_core::ids::{BootId, SessionId, StreamId};
 use pqc_iiot_core::provider::ProviderResponse;
-use pqc_iiot_core::session::handshake::{Established, ExpectM2, Initiate, Initiation, M1, Responder, Seqs};
+use pqc_iiot_core::session::handshake::{Established, ExpectM2, Initiate, Initiation, M1, Responder};
 use pqc_iiot_core::session::{Class, Control, Header, Plain, SealError, Session, Text};
 use pqc_iiot_core::time::Monotonic;
 use pqc_iiot_core::topic::{Topic, TopicFilter};
@@ -174,6 +174,8 @@ pub struct Insider {
     random: SeededRandom,
     boot: BootId,
     number: u64,
+    /// What its m1s say of the revocations that it holds.
+    pub revocation_seq: u64,
 }
 
 /// The stream of control records.
@@ -205,6 +207,7 @@ impl Insider {
             random: SeededRandom::new(99),
             boot: BootId([0x66; 8]),
             number: 0,
+            revocation_seq: 0,
         }
     }
 
@@ -225,7 +228,7 @@ impl Insider {
             prekey,
             encapsulation_key: &key,
             suite,
-            seqs: Seqs { policy: 0, revocation: 0 },
+            revocation_seq: self.revocation_seq,
             attempt,
             gate: self.session.as_ref().map(Session::gate),
         };
@@ -321,14 +324,14 @@ impl Insider {
         let hash = kdf::hash(session.suite().hash(), &[topic.as_bytes()]);
         let opened = session.open(Monotonic::default(), &header, hash.as_slice(), record.to_vec());
         let Ok(Plain::Body(body)) = opened.map(|opened| opened.plain) else { return false };
-        let Ok(Control::Known { epoch, boots, base: Some(base) }) = Control::decode(&body) else {
+        let Ok(Control::Known { epoch, boots, bases }) = Control::decode(&body) else {
             return false;
         };
         for (class, boot) in Class::ALL.into_iter().zip(boots) {
             session.boot_confirmed(class, boot);
         }
-        session.base_confirmed(epoch, base);
-        true
+        bases.iter().for_each(|base| session.base_confirmed(epoch, base));
+        !bases.is_empty()
     }
 
     /// Sends the next message, and requires that it is delivered.

@@ -55,3 +55,21 @@ fn simultaneous_initiations_end_in_one_session() {
         }
     }
 }
+
+/// The winner of the tie lets the other's m1 lie: one answer, one session, one signature each.
+#[test]
+fn of_two_handshakes_at_once_one_is_answered() {
+    let mut world = World::with_sessions();
+    for name in ["gateway", "press"] {
+        enrol(&mut world, NodeOptions::new(name, &all_grants()), u64::MAX);
+    }
+    world.introduce("gateway", "press");
+    world.node("press").publish("gateway", TOPIC, "there");
+    world.node("gateway").publish("press", TOPIC, "back");
+    world.advance(Duration::from_secs(20));
+    let answers = ["pqc/session/resp/gateway", "pqc/session/resp/press"]
+        .map(|topic| world.broker.captured_on(topic).len());
+    assert_eq!((handshakes(&world), answers.iter().sum()), (2, 1));
+    assert_in_session(&mut world, "press", "gateway");
+    assert_in_session(&mut world, "gateway", "press");
+}

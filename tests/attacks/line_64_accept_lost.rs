@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use pqc_iiot_core::endpoint::{Message, Protection};
 use pqc_iiot_tests::TOPIC;
-use pqc_iiot_tests::sessions::{assert_in_session, session_plant_with};
+use pqc_iiot_tests::sessions::{assert_in_session, handshakes, session_plant_with};
 
 /// Sends both ways until both sides are in a later epoch; gives how many messages went each way.
 fn turn(world: &mut pqc_iiot_sim::World, lost: &str, for_rounds: usize) {
@@ -15,10 +15,10 @@ fn turn(world: &mut pqc_iiot_sim::World, lost: &str, for_rounds: usize) {
     let pairs = [("gateway", "press"), ("press", "gateway")];
     let before = pairs.map(|(name, other)| heard(world, name, other));
     for round in 0..60 {
-        if round == 10 {
+        if round == 2 {
             world.broker.withhold(lost);
         }
-        if round == 10 + for_rounds {
+        if round == 2 + for_rounds {
             world.broker.withhold_nothing();
         }
         for (from, to) in pairs {
@@ -46,7 +46,9 @@ fn a_lost_step_of_an_epoch_change_loses_no_message() {
         (12, "pqc/control/press"),
     ] {
         let mut world = session_plant_with(25);
+        let before = handshakes(&world);
         turn(&mut world, lost, seed_rounds);
+        assert_eq!(handshakes(&world), before, "the same offer got the same answer: {lost}");
         let last = world.node("gateway").inbox().last().map(|message| message.protection);
         assert!(matches!(last, Some(Protection::Session { epoch }) if epoch >= 1), "{last:?}");
         assert_in_session(&mut world, "press", "gateway");

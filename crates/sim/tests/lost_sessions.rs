@@ -1,11 +1,18 @@
-//! A side that lost its sessions with its disk gets a new one by asking, whichever side wins ties.
+//! Sessions that one side has lost, that ended, or of which one side knows more than the other.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::time::Duration;
 
+use pqc_iiot_core::endpoint::{Command, Durability, Input, Priority, Publish, Ticket};
+use pqc_iiot_core::envelope::Content;
+use pqc_iiot_core::ids::StreamId;
 use pqc_iiot_core::store::RecordKind;
-use pqc_iiot_sim::{Node, NodeOptions, World, publish, subscribe};
+use pqc_iiot_core::topic::Topic;
+use pqc_iiot_sim::{EPOCH, Node, NodeOptions, World, peer, publish, subscribe};
 
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// Whichever side wins ties.
 #[test]
 fn a_disk_from_before_the_first_session_is_told_where_to_go_on() {
     for (forgetful, other) in [("gateway", "press"), ("press", "gateway")] {
@@ -64,4 +71,157 @@ fn sessions_of_former_keys_are_erased_at_the_start() {
     world.advance(Duration::from_secs(60));
     assert_eq!(world.node("gateway").consumed(), ["before", "after"]);
     assert_eq!(world.node("press").status().sessions, 1, "a new one, with the new keys");
+}
+
+fn volatile(world: &mut World, from: &str, to: &str, payload: &str) {
+    let publish = Publish {
+        ticket: Ticket(1_000_000),
+        peer: peer(to),
+        topic: Topic::new("plant/v").unwrap(),
+        stream: StreamId::default(),
+        content: Content::telemetry(payload),
+        durability: Durability::Volatile,
+        priority: Priority::Normal,
+        effects: Vec::new(),
+    };
+    world.node(from).input(Input::Command(Command::Publish(publish)));
+}
+
+fn m1s(world: &World, to: &str) -> usize {
+    world.broker.captured_on(&format!("pqc/session/init/{to}")).len()
+}
+
+/// Nobody confirms volatile messages: the sender asks now and then whether it is read at all.
+#[test]
+fn a_sender_of_nothing_but_volatile_messages_notices_that_its_peer_lost_the_session() {
+    let mut world = World::with_sessions();
+    for name in ["gateway", "press"] {
+        world.enrol(name, &[publish("plant/#"), subscribe("plant/#")]);
+        world.subscribe(name, "plant/#");
+    }
+    world.introduce("gateway", "press");
+    let disk = world.node("gateway").disk();
+    world.node("press").publish("gateway", "plant/a", b"first");
+    world.advance(Duration::from_secs(5));
+    assert_eq!(world.node("press").status().sessions, 1);
+    let made = m1s(&world, "gateway");
+    for minute in 0..60 {
+        volatile(&mut world, "press", "gateway", &format!("{minute}"));
+        world.advance(MINUTE);
+    }
+    assert_eq!(m1s(&world, "gateway"), made, "a peer that only listens is asked, and answers");
+    let heard = world.node("gateway").received().len();
+    assert_eq!(heard, 61);
+
+    world.node("gateway").replace_disk(disk);
+    world.restart("gateway");
+    for minute in 60..80 {
+        volatile(&mut world, "press", "gateway", &format!("{minute}"));
+        world.advance(MINUTE);
+    }
+    assert_eq!(world.node("gateway").status().sessions, 1, "there is a session again");
+    assert_eq!(world.node("gateway").received().last().unwrap(), "79");
+}
+
+/// An inbox that nobody empties gives no receipts; its endpoint reads the session all the same.
+#[test]
+fn a_peer_whose_application_sleeps_is_not_taken_for_one_that_lost_the_session() {
+    let mut world = World::with_sessions();
+    for name in ["gateway", "press"] {
+        let options = NodeOptions::new(name, &[publish("plant/#"), subscribe("plant/#")]);
+        world.enrol_with(options.configure(|config| config.delivery.inbox_messages = 2));
+        world.subscribe(name, "plant/#");
+    }
+    world.introduce("gateway", "press");
+    world.node("press").publish("gateway", "plant/a", b"first");
+    world.advance(Duration::from_secs(5));
+    world.node("gateway").consume_at_once(false);
+    let made = m1s(&world, "gateway");
+    for n in 0..4 {
+        world.node("press").publish("gateway", "plant/a", format!("{n}"));
+        world.settle();
+    }
+    world.advance(120 * MINUTE);
+    assert_eq!(m1s(&world, "gateway"), made);
+    world.node("gateway").consume_all();
+    world.node("gateway").consume_at_once(true);
+    world.advance(20 * MINUTE);
+    assert_eq!(world.node("gateway").consumed(), ["first", "0", "1", "2", "3"]);
+}
+
+#[test]
+fn expired_sessions_leave_both_disks_though_nobody_sends() {
+    let mut world = World::with_sessions();
+    let grants = [publish("plant/#"), subscribe("plant/#")];
+    let ends = EPOCH.plus(120 * MINUTE);
+    world.enrol_with(NodeOptions::new("press", &grants).valid_until(ends));
+    world.enrol("gateway", &grants);
+    world.enrol("lathe", &grants);
+    for name in ["gateway", "press", "lathe"] {
+        world.subscribe(name, "plant/#");
+    }
+    for name in ["press", "lathe"] {
+        world.introduce("gateway", name);
+        world.node(name).publish("gateway", "plant/a", b"hello");
+        world.advance(Duration::from_secs(5));
+    }
+    let rows = |world: &mut World, name: &str| {
+        let rows = world.node(name).disk().rows();
+        rows.into_iter().filter(|row| row.kind == RecordKind::Session).count()
+    };
+    assert_eq!((rows(&mut world, "gateway"), rows(&mut world, "press")), (2, 1));
+    // One of them is off when the time comes.
+    world.restart_offline("press");
+    world.advance(118 * MINUTE);
+    assert_eq!((rows(&mut world, "gateway"), rows(&mut world, "press")), (2, 1));
+    world.advance(2 * MINUTE);
+    assert_eq!((rows(&mut world, "gateway"), rows(&mut world, "press")), (1, 0));
+    assert_eq!(world.node("gateway").status().sessions, 1, "the lathe's goes on");
+    world.node("lathe").publish("gateway", "plant/a", b"on");
+    world.advance(Duration::from_secs(5));
+    assert_eq!(world.node("gateway").received().last().unwrap(), "on");
+}
+
+/// A clock that jumps, as after a long sleep, ends at the next timeout what ended meanwhile.
+#[test]
+fn sessions_that_expired_while_the_clock_jumped_are_ended() {
+    let mut world = World::with_sessions();
+    let grants = [publish("plant/#"), subscribe("plant/#")];
+    world.enrol_with(NodeOptions::new("press", &grants).valid_until(EPOCH.plus(240 * MINUTE)));
+    world.enrol("gateway", &grants);
+    for name in ["gateway", "press"] {
+        world.subscribe(name, "plant/#");
+    }
+    world.introduce("gateway", "press");
+    world.node("press").publish("gateway", "plant/a", b"hello");
+    world.advance(Duration::from_secs(5));
+    assert_eq!(world.node("gateway").status().sessions, 1);
+    let wall = world.clock.wall().plus(300 * MINUTE);
+    world.clock.set_wall(wall);
+    world.advance(70 * MINUTE);
+    assert_eq!(world.node("gateway").status().sessions, 0);
+}
+
+/// A peer that missed a revocation learns of it from another's handshake.
+#[test]
+fn a_handshake_tells_of_revocations_that_the_peer_missed() {
+    let mut world = World::with_sessions();
+    for name in ["gateway", "press", "lathe"] {
+        world.enrol(name, &[publish("plant/#"), subscribe("plant/#")]);
+        world.subscribe(name, "plant/#");
+    }
+    world.introduce("gateway", "press");
+    world.introduce("gateway", "lathe");
+    let update = world.revocation(&["lathe"]);
+    let topic = world.topics.revocations();
+    world.publish_control(topic, update);
+    world.publish_checkpoint();
+    world.broker.drop_queue("gateway");
+    world.settle();
+    let seq = world.node("press").status().revocation_seq;
+    assert!(world.node("gateway").status().revocation_seq < seq, "lost on its way");
+    world.node("press").publish("gateway", "plant/a", b"hello");
+    world.advance(Duration::from_secs(1));
+    assert_eq!(world.node("gateway").status().revocation_seq, seq);
+    assert_eq!(world.node("gateway").received(), ["hello"]);
 }

@@ -15,6 +15,7 @@ pub(crate) struct Sessions {
     pub(crate) renew_after: Option<String>,
     pub(crate) drain: Option<String>,
     pub(crate) silence: Option<String>,
+    pub(crate) max_packet: Option<usize>,
 }
 
 impl Sessions {
@@ -42,6 +43,12 @@ impl Sessions {
             }
             policy.rekey_records = records;
         }
+        if let Some(max_packet) = self.max_packet {
+            if max_packet < 128 {
+                return Err("`max-packet` is below 128 bytes".into());
+            }
+            policy.max_packet = max_packet;
+        }
         policy.enabled = self.enabled.unwrap_or(policy.enabled);
         Ok(policy)
     }
@@ -59,7 +66,7 @@ mod tests {
     #[test]
     fn what_is_set_replaces_the_default_and_nothing_else() {
         assert_eq!(policy("").unwrap(), SessionPolicy::default());
-        let all = "enabled = false\nrekey-records = 5\nrekey-after = '1h'\nrenew-after = '2days'\ndrain = '3h'\nsilence = '1m'";
+        let all = "enabled = false\nrekey-records = 5\nrekey-after = '1h'\nrenew-after = '2days'\ndrain = '3h'\nsilence = '1m'\nmax-packet = 256";
         let expected = SessionPolicy {
             enabled: false,
             rekey_records: 5,
@@ -67,6 +74,7 @@ mod tests {
             renew_after: Duration::from_secs(2 * 86_400),
             drain: Duration::from_secs(3 * 3600),
             silence: Duration::from_secs(60),
+            max_packet: 256,
             ..SessionPolicy::default()
         };
         assert_eq!(policy(all).unwrap(), expected);
@@ -80,6 +88,7 @@ mod tests {
             ("renew-after = '31days'", "renew-after"),
             ("drain = 'soon'", "drain"),
             ("silence = '1s'", "silence"),
+            ("max-packet = 127", "max-packet"),
         ] {
             let why = policy(text).unwrap_err();
             assert!(why.contains(expected), "{text}: {why}");

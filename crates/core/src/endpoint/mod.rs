@@ -127,6 +127,8 @@ pub struct Endpoint {
     missed_retry: Option<Monotonic>,
     /// When missing revocations are asked for again, and after what delay.
     gap_retry: Option<(Monotonic, core::time::Duration)>,
+    /// When revocations were last asked for because a peer claimed to hold more.
+    hinted: Option<Monotonic>,
     announced_timeout: Option<Monotonic>,
     /// Whether the link ever was up: then the transport keeps our subscriptions.
     connected: bool,
@@ -437,7 +439,7 @@ impl Endpoint {
             self.missed_retry,
             self.inbox.deadline(),
             self.outbox.deadline(),
-            self.sessions.deadline(),
+            self.sessions.deadline(self.clock.monotonic(), self.clock.effective()),
             self.groups.deadline(),
             self.gap_retry.map(|(at, _)| at),
         ]

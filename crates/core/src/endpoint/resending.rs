@@ -146,18 +146,20 @@ impl Endpoint {
     }
 
     /// A peer confirmed what it has.
-    pub(super) fn receipted(&mut self, peer: &PeerId, recipient: KeyId, receipt: &Receipt) {
+    pub(super) fn receipted(&mut self, peer: &PeerId, recipient: KeyId, receipt: &Receipt) -> bool {
+        let mut confirms = false;
         for stream in &receipt.streams {
-            self.receipted_stream(peer, recipient, stream);
+            confirms |= self.receipted_stream(peer, recipient, stream);
         }
         self.pump();
+        confirms
     }
 
-    fn receipted_stream(&mut self, peer: &PeerId, recipient: KeyId, of: &StreamReceipt) {
+    fn receipted_stream(&mut self, peer: &PeerId, recipient: KeyId, of: &StreamReceipt) -> bool {
         let key = LaneKey { peer: peer.clone(), stream: of.stream };
         self.notice_rollback(&key, recipient, of.last_sequence);
         let now = self.clock.monotonic();
-        let Some(lane) = self.outbox.lane_mut(&key) else { return };
+        let Some(lane) = self.outbox.lane_mut(&key) else { return false };
         lane.receipt_came(now);
         let transmitted = self.outbox.confirmable(&key, of);
         let arrived = |row: &RowId| {
@@ -181,6 +183,7 @@ impl Endpoint {
         self.resend_missing(&key, recipient, of, &missing);
         self.outbox.needs_attention(key.clone());
         self.outbox.schedule(&key);
+        !done.is_empty()
     }
 
     /// What arrived leaves the outbox, and so do reports.

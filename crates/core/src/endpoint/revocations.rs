@@ -19,6 +19,8 @@ use crate::ids::PeerId;
 /// How long after a gap was found the revocations are asked for again, at first and at last.
 const GAP_RETRY_FIRST: Duration = Duration::from_secs(30);
 const GAP_RETRY_LAST: Duration = Duration::from_secs(60 * 60);
+/// Between two times that revocations are asked for because a peer claims to hold more.
+const HINT_EVERY: Duration = Duration::from_secs(10 * 60);
 
 impl Endpoint {
     /// Whether new trust may be given now.
@@ -219,6 +221,17 @@ impl Endpoint {
             }
             waiting => waiting,
         };
+    }
+
+    /// A peer says in its handshake up to where it holds revocations. If that is further than ours, what we lack may be at the
+    /// broker. Nothing else follows from it: whoever has a certificate may claim anything.
+    pub(super) fn hear_of_revocations(&mut self, seq: u64) {
+        let now = self.clock.monotonic();
+        let asked = self.hinted.is_some_and(|at| now.since(at) < HINT_EVERY);
+        if seq > self.revocations.head().seq && !self.revocations.is_behind() && !asked {
+            self.hinted = Some(now);
+            self.refetch_control();
+        }
     }
 
     pub(super) fn retry_control(&mut self) {

@@ -77,6 +77,7 @@ impl Endpoint {
             control_retry: None,
             missed_retry: None,
             gap_retry: None,
+            hinted: None,
             announced_timeout: None,
             connected: false,
             online: false,
@@ -163,7 +164,8 @@ impl Endpoint {
             }
             RecordKind::Session => {
                 let own = self.own.certificate.fingerprint();
-                self.sessions.restore_session(self.backend, row, own, self.clock.monotonic())
+                let (now, at) = (self.clock.monotonic(), self.clock.effective());
+                self.sessions.restore_session(self.backend, row, own, now, at)
             }
             RecordKind::Handshake => {
                 self.sessions.restore_handshake(self.backend, row, self.clock.monotonic())

@@ -8,6 +8,7 @@ use core::fmt;
 
 use super::header::Class;
 use super::numbers::NumberBase;
+use super::parts::Part;
 use super::ratchet::{Accept, Offer};
 use crate::codec::{DecodeError, Reader, Writer};
 use crate::crypto::secret::SecretBytes;
@@ -29,6 +30,8 @@ const GROUP_SEAL: u64 = 12;
 const GROUP_OVER: u64 = 13;
 const GROUP_GONE: u64 = 14;
 const WANT_GROUP_KEY: u64 = 15;
+const ASK: u64 = 16;
+const PART: u64 = 17;
 
 /// A control record's content.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,12 +43,12 @@ pub enum Control {
     Close,
     /// What the receiver knows of the sender: its boot by class, and from where on its numbers are implied.
     Known {
-        /// The epoch that `base` is of.
+        /// The epoch that `bases` are of.
         epoch: u16,
         /// The newest boot heard on each class.
         boots: [BootId; 3],
-        /// The newest numbered record.
-        base: Option<NumberBase>,
+        /// The newest base of message numbers on each stream; at most 7.
+        bases: Vec<NumberBase>,
     },
     /// Proposes the next epoch.
     Offer(Offer),
@@ -53,6 +56,10 @@ pub enum Control {
     Accept(Accept),
     /// The sender wants a new epoch, and the receiver is to propose it.
     YourTurn,
+    /// The sender wants to hear [`Control::Known`]: a proof that this session is read.
+    Ask,
+    /// A part of an offer or of an answer.
+    Part(Part),
     /// The key of a group of the sender's.
     GroupKey(Handout),
     /// The receiver has the key of this epoch, durably.
@@ -127,15 +134,16 @@ impl Control {
         match self {
             Self::Confirm => writer.array(1).uint(CONFIRM),
             Self::Close => writer.array(1).uint(CLOSE),
-            Self::Known { epoch, boots, base } => {
+            Self::Known { epoch, boots, bases } => {
                 writer.array(4).uint(KNOWN).uint((*epoch).into()).array(Class::ALL.len());
                 for boot in boots {
                     writer.bytes(boot.as_bytes());
                 }
-                match base {
-                    Some(base) => base.encode(&mut writer),
-                    None => writer.null(),
+                writer.array(bases.len());
+                for base in bases {
+                    base.encode(&mut writer);
                 }
+                &mut writer
             }
             Self::Offer(offer) => {
                 writer.array(3).uint(OFFER).uint(offer.epoch.into()).bytes(&offer.encapsulation_key)
@@ -144,6 +152,11 @@ impl Control {
                 writer.array(3).uint(ACCEPT).uint(accept.epoch.into()).bytes(&accept.ciphertext)
             }
             Self::YourTurn => writer.array(1).uint(YOUR_TURN),
+            Self::Ask => writer.array(1).uint(ASK),
+            Self::Part(part) => {
+                writer.array(6).uint(PART).uint(part.epoch.into()).bytes(&part.name);
+                writer.uint(part.count.into()).uint(part.index.into()).bytes(&part.bytes)
+            }
             Self::GroupKey(Handout(key)) => writer.array(2).uint(GROUP_KEY).bytes(key.expose()),
             Self::GroupKeyKnown { gid, epoch } => group_epoch(&mut writer, 3, GROUP_KEY_KNOWN, *gid, *epoch),
             Self::MissingLeaves(asked) => writer.array(2).uint(MISSING_LEAVES).bytes(&asked.encode()),
@@ -176,6 +189,14 @@ impl Control {
             (CONFIRM, 1) => Self::Confirm,
             (CLOSE, 1) => Self::Close,
             (YOUR_TURN, 1) => Self::YourTurn,
+            (ASK, 1) => Self::Ask,
+            (PART, 6) => Self::Part(Part {
+                epoch: epoch(&mut reader)?,
+                name: reader.bytes_of()?,
+                count: reader.uint8()?,
+                index: reader.uint8()?,
+                bytes: reader.bytes()?.to_vec(),
+            }),
             (KNOWN, 4) => {
                 let epoch = epoch(&mut reader)?;
                 reader.array_of(Class::ALL.len() as u64)?;
@@ -183,8 +204,11 @@ impl Control {
                 for boot in &mut boots {
                     *boot = BootId(reader.bytes_of()?);
                 }
-                let base = if reader.absent()? { None } else { Some(NumberBase::decode(&mut reader)?) };
-                Self::Known { epoch, boots, base }
+                let mut bases = Vec::new();
+                for _ in 0..reader.array_up_to(StreamId::CONTROL.value().into())? {
+                    bases.push(NumberBase::decode(&mut reader)?);
+                }
+                Self::Known { epoch, boots, bases }
             }
             (OFFER, 3) => {
                 Self::Offer(Offer { epoch: epoch(&mut reader)?, encapsulation_key: reader.bytes()?.to_vec() })
@@ -267,8 +291,10 @@ mod tests {
             Control::Confirm,
             Control::Close,
             Control::YourTurn,
-            Control::Known { epoch: 3, boots: [BootId([4; 8]); 3], base: Some(base) },
-            Control::Known { epoch: 3, boots: [BootId([4; 8]); 3], base: None },
+            Control::Ask,
+            Control::Part(Part { epoch: 300, name: [3; 8], count: 7, index: 6, bytes: alloc::vec![5; 200] }),
+            Control::Known { epoch: 3, boots: [BootId([4; 8]); 3], bases: alloc::vec![base; 2] },
+            Control::Known { epoch: 3, boots: [BootId([4; 8]); 3], bases: Vec::new() },
             Control::Offer(Offer { epoch: 1, encapsulation_key: alloc::vec![5; 1216] }),
             Control::Accept(Accept { epoch: 1, ciphertext: alloc::vec![6; 1120] }),
             Control::GroupKey(Handout(SecretBytes::new(alloc::vec![7; 109]))),

@@ -1,7 +1,7 @@
 //! The clear part of a record: 12 bytes, or 20 while the sender's boot salt rides along.
 //!
 //! ```text
-//! 0xC0 · flags u8 · sid 4 · epoch u16 · counter u32 [· salt 8] · ciphertext · tag 16
+//! 0xC0 · flags u8 · sid 4 · epoch u16 · low u8 · counter u24 [· salt 8] · ciphertext · tag 16
 //! flags = class (bits 0–1) · salted (2) · stream (3–5) · form (6–7)
 //! ```
 
@@ -52,8 +52,10 @@ pub enum Form {
     Body = 0,
     /// Telemetry without properties after its 8-byte message number.
     Numbered = 1,
-    /// Telemetry without properties; its number follows from the counter.
+    /// Telemetry without properties; its number follows from the counter, and from the lowest byte of it in the header.
     Implied = 2,
+    /// As [`Form::Numbered`], where the receiver could say the number and might have lost its way: it confirms nothing.
+    Told = 3,
 }
 
 /// A record's header.
@@ -69,7 +71,9 @@ pub struct Header {
     pub sid: SessionId,
     /// The session epoch.
     pub epoch: u16,
-    /// Counts the records of this direction, epoch and class.
+    /// The lowest byte of an implied message number; 0 in all other forms.
+    pub low: u8,
+    /// Counts the records of this direction, epoch and class; below 2^24.
     pub counter: u32,
     /// The sender's boot, until the receiver confirmed it.
     pub salt: Option<BootId>,
@@ -84,8 +88,11 @@ impl Header {
             return None;
         }
         let class = Class::ALL.into_iter().find(|class| *class as u8 == flags & 3)?;
-        let form = [Form::Body, Form::Numbered, Form::Implied];
+        let form = [Form::Body, Form::Numbered, Form::Implied, Form::Told];
         let form = form.into_iter().find(|form| *form as u8 == flags >> 6)?;
+        if c0 != 0 && form != Form::Implied {
+            return None;
+        }
         let salt = if flags & 4 == 0 { None } else { Some(BootId(*rest.first_chunk()?)) };
         Some(Self {
             class,
@@ -93,7 +100,8 @@ impl Header {
             stream: StreamId::new(flags >> 3 & 7)?,
             sid: SessionId([s0, s1, s2, s3]),
             epoch: u16::from_be_bytes([e0, e1]),
-            counter: u32::from_be_bytes([c0, c1, c2, c3]),
+            low: c0,
+            counter: u32::from_be_bytes([0, c1, c2, c3]),
             salt,
         })
     }
@@ -124,7 +132,8 @@ impl Header {
         data.push(&[TYPE_RECORD, self.flags()]);
         data.push(self.sid.as_bytes());
         data.push(&self.epoch.to_be_bytes());
-        data.push(&self.counter.to_be_bytes());
+        let [_, c1, c2, c3] = self.counter.to_be_bytes();
+        data.push(&[self.low, c1, c2, c3]);
         if let Some(salt) = &self.salt {
             data.push(salt.as_bytes());
         }

@@ -21,6 +21,7 @@ mod header;
 mod numbers;
 mod open;
 mod packed;
+mod parts;
 mod ratchet;
 mod receive;
 mod rekey;
@@ -37,6 +38,7 @@ pub(crate) use header::AssociatedData;
 pub use header::{Class, Form, HEADER_LEN, Header, OVERHEAD, SALT_LEN, TYPE_RECORD};
 pub use numbers::{MAX_BASES, NumberBase};
 pub use open::{Opened, Plain};
+pub use parts::{MAX_PARTS, MAX_WHOLE, MIN_PART, Part, Parts, PartsName};
 pub use ratchet::{Accept, Offer, RatchetError};
 pub use receive::{Admitted, CHECKPOINT_EVERY, MAX_BOOTS, MAX_JUMP, MAX_SKIPPED, OpenError, SKIPPED_FOR};
 pub use rekey::{EPOCH_DRAIN, LAST_EPOCH};
@@ -45,16 +47,18 @@ pub use seal::{MAX_EPOCH_MESSAGES, Sealed, Text};
 pub use send::{BLOCK_AGE, MAX_COUNTER, RESERVED_BLOCKS, SealError};
 
 use alloc::boxed::Box;
+use alloc::vec::Vec;
 
 use crate::codec::Writer;
 use crate::crypto::backend::Backend;
 use crate::crypto::kdf::PseudorandomKey;
 use crate::crypto::labels;
 use crate::crypto::suite::SessionSuite;
-use crate::ids::{BootId, SessionId};
+use crate::ids::{BootId, SessionId, StreamId};
 use crate::time::Monotonic;
 
 use epoch::Epoch;
+use numbers::Telling;
 use packed::Current;
 use ratchet::{Accepted, Offered};
 
@@ -106,8 +110,8 @@ pub struct Session {
     accepted: Option<Box<Accepted>>,
     /// The starts of ours that the peer confirmed, by class.
     confirmed_boots: [BootId; 3],
-    /// Since when our numbers follow from the counter, and whether the peer confirmed it.
-    telling: Option<(NumberBase, bool)>,
+    /// What the peer knows of our message numbers.
+    telling: Telling,
     /// The peer's records prove that it has the keys.
     confirmed: bool,
     /// Records sent and received in this epoch.
@@ -132,7 +136,7 @@ impl Session {
             offered: None,
             accepted: None,
             confirmed_boots: [boot_out; 3],
-            telling: None,
+            telling: Telling::default(),
             confirmed: false,
             sent: 0,
             received: 0,
@@ -184,9 +188,9 @@ impl Session {
         self.current.view()?.receive(class).newest_boot()
     }
 
-    /// What the peer should be told that we know: its boot on `class`, and the newest message number.
-    pub fn number_base(&self) -> Option<NumberBase> {
-        self.current.view()?.numbers.newest()
+    /// What the peer should be told that we know of its message numbers: the newest base of each stream.
+    pub fn number_bases(&self) -> Vec<NumberBase> {
+        self.current.view().map_or_else(Vec::new, |epoch| epoch.numbers.newest())
     }
 
     /// The peer knows our start `boot` on `class`: records there need no salt any more.
@@ -194,24 +198,21 @@ impl Session {
         self.confirmed_boots[class as usize] = boot;
     }
 
-    /// The peer knows that numbers of `epoch` follow from `base`.
-    pub fn base_confirmed(&mut self, epoch: u16, base: NumberBase) {
-        if let Some((since, confirmed)) = &mut self.telling
-            && epoch == self.current.number()
-        {
-            *confirmed |= since.implies(&base);
+    /// The peer has `base` of `epoch`, durably: numbers of its stream follow from it.
+    pub fn base_confirmed(&mut self, epoch: u16, base: &NumberBase) {
+        if epoch == self.current.number() {
+            self.telling.confirmed(base);
         }
+    }
+
+    /// A message of a stream was lost on its way, so its next first transmission tells its number.
+    pub fn lost(&mut self, stream: StreamId) {
+        self.telling.lost(stream);
     }
 
     /// A secret for another protocol, from the current epoch and both sides' boots; none survives either's restart.
     /// `ours` is our own boot. `None` if `length` is over 255 hash lengths.
-    pub fn export(
-        &self,
-        label: &str,
-        context: &[u8],
-        ours: BootId,
-        length: usize,
-    ) -> Option<alloc::vec::Vec<u8>> {
+    pub fn export(&self, label: &str, context: &[u8], ours: BootId, length: usize) -> Option<Vec<u8>> {
         let theirs = self.peer_boot(Class::Control)?;
         let (initiator, responder) = match self.role {
             Role::Initiator => (ours, theirs),

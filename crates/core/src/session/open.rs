@@ -108,7 +108,7 @@ impl Session {
         let Some(epoch) = self.live_mut(header.epoch) else { return (Plain::Unnumbered, false) };
         let (stream, counter) = (header.stream, header.counter);
         if header.form == Form::Implied {
-            let Some(number) = epoch.numbers.imply(counter, stream, boot) else {
+            let Some(number) = epoch.numbers.imply(counter, stream, boot, header.low) else {
                 return (Plain::Unnumbered, false);
             };
             return (Plain::Telemetry { boot, number, payload: record }, false);
@@ -117,7 +117,11 @@ impl Session {
             return (Plain::Unnumbered, false);
         };
         record.drain(..size_of::<u64>());
-        let told = epoch.numbers.note(NumberBase { counter, stream, boot, number });
-        (Plain::Telemetry { boot, number, payload: record }, told)
+        let told = NumberBase { counter, stream, boot, number };
+        let is_base = header.form == Form::Numbered && epoch.numbers.note(told);
+        if header.form == Form::Told {
+            epoch.numbers.told(told);
+        }
+        (Plain::Telemetry { boot, number, payload: record }, is_base)
     }
 }

@@ -157,7 +157,8 @@ impl Session {
         if let Current::Awake(before) = core::mem::replace(&mut self.current, Current::Awake(next)) {
             self.previous = Some((before, heard));
         }
-        (self.next, self.offered, self.accepted, self.telling) = (None, None, None, None);
+        (self.next, self.offered, self.accepted) = (None, None, None);
+        self.telling = super::numbers::Telling::default();
         (self.sent, self.received) = (0, 0);
     }
 

@@ -62,21 +62,17 @@ impl Session {
         let (epoch, iv) = (current.number, current.keys.send_iv);
         let taken = current.send_mut(class).advance(self.backend, self.suite.aead(), boot, now)?;
         let counter = taken.counter;
-        let (form, number, payload) = match text {
-            Text::Body(body) => (Form::Body, None, body),
+        let (form, low, number, payload) = match text {
+            Text::Body(body) => (Form::Body, 0, None, body),
             Text::Telemetry { number, payload } => {
-                let told = NumberBase { counter, stream, boot, number };
-                let (since, confirmed) =
-                    self.telling.filter(|(since, _)| since.implies(&told)).unwrap_or((told, false));
-                self.telling = Some((since, confirmed));
-                if confirmed {
-                    (Form::Implied, None, payload)
-                } else {
-                    (Form::Numbered, Some(number), payload)
+                let [.., low] = number.to_be_bytes();
+                match self.telling.form(NumberBase { counter, stream, boot, number }) {
+                    Form::Implied => (Form::Implied, low, None, payload),
+                    form => (form, 0, Some(number), payload),
                 }
             }
         };
-        let header = Header { class, form, stream, sid: self.sid_out, epoch, counter, salt };
+        let header = Header { class, form, stream, sid: self.sid_out, epoch, low, counter, salt };
         let aad = header.associated_data(topic_hash);
         let mut record = Vec::with_capacity(OVERHEAD + SALT_LEN + size_of::<u64>() + payload.len());
         record.extend_from_slice(aad.header());

@@ -88,8 +88,8 @@ fn numbers_cost_nothing_once_they_are_confirmed() {
     assert_eq!(first.len(), 4 + OVERHEAD + 8, "numbered");
     let opened = open(&mut b, &first).unwrap();
     assert!(opened.base_told && opened.must_write());
-    let base = b.number_base().unwrap();
-    a.base_confirmed(0, base);
+    let base = b.number_bases()[0];
+    a.base_confirmed(0, &base);
     for number in 2..200 {
         let record = telemetry(&mut a, 1, number);
         assert_eq!(record.len(), 4 + OVERHEAD, "28 bytes of overhead");
@@ -99,10 +99,10 @@ fn numbers_cost_nothing_once_they_are_confirmed() {
     // A number that was given up breaks the rule: told again until confirmed.
     let record = telemetry(&mut a, 1, 205);
     assert_eq!(record.len(), 4 + OVERHEAD + 8);
-    a.base_confirmed(0, base);
+    a.base_confirmed(0, &base);
     assert_eq!(telemetry(&mut a, 1, 206).len(), 4 + OVERHEAD + 8, "an old confirmation changes nothing");
     open(&mut b, &record).unwrap();
-    a.base_confirmed(0, b.number_base().unwrap());
+    a.base_confirmed(0, &b.number_bases()[0]);
     let record = telemetry(&mut a, 1, 207);
     assert_eq!(record.len(), 4 + OVERHEAD);
     let Plain::Telemetry { number, .. } = open(&mut b, &record).unwrap().plain else { panic!() };
@@ -193,7 +193,7 @@ fn a_crashed_sender_skips_its_reservation_and_tells_its_boot_until_it_is_confirm
     assert_eq!(opened.plain, Plain::Telemetry { boot: boot(3), number: 1, payload: b"73.9".to_vec() });
     let mut b = crash(&b);
     a.boot_confirmed(Class::Telemetry, b.peer_boot(Class::Telemetry).unwrap());
-    a.base_confirmed(0, b.number_base().unwrap());
+    a.base_confirmed(0, &b.number_bases()[0]);
     let record = telemetry(&mut a, 3, 2);
     assert_eq!(record.len(), 4 + OVERHEAD);
     let opened = open(&mut b, &record).unwrap();
@@ -372,8 +372,8 @@ proptest! {
                     let other = 1 - to;
                     if let Plain::Telemetry { boot: from, number, .. } = opened_now.plain {
                         prop_assert_eq!(said, Some((from.0[0], number)));
-                        let (epoch, base) = (sides[to].epoch(), sides[to].number_base());
-                        if let Some(base) = base {
+                        let (epoch, bases) = (sides[to].epoch(), sides[to].number_bases());
+                        for base in &bases {
                             sides[other].base_confirmed(epoch, base);
                         }
                     }

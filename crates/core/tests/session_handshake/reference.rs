@@ -20,7 +20,7 @@ pub(crate) struct Parts {
     pub(crate) fp_i: Vec<u8>,
     pub(crate) fp_r: Vec<u8>,
     pub(crate) prekey: u32,
-    pub(crate) seqs: [u64; 2],
+    pub(crate) revocation_seq: u64,
     pub(crate) attempt: u64,
     pub(crate) ek_e: Vec<u8>,
     pub(crate) ct1: Vec<u8>,
@@ -46,7 +46,7 @@ impl Parts {
             fp_i: take(32),
             fp_r: take(32),
             prekey: u32::from_be_bytes(take(4).try_into().unwrap()),
-            seqs: [0; 2].map(|_: u64| u64::from_be_bytes(take(8).try_into().unwrap())),
+            revocation_seq: u64::from_be_bytes(take(8).try_into().unwrap()),
             attempt: u64::from_be_bytes(take(8).try_into().unwrap()),
             ek_e: take(ek_len),
             ct1: take(ct_len),
@@ -61,7 +61,7 @@ impl Parts {
         out.extend_from_slice(&self.fp_i);
         out.extend_from_slice(&self.fp_r);
         out.extend_from_slice(&self.prekey.to_be_bytes());
-        for number in [self.seqs[0], self.seqs[1], self.attempt] {
+        for number in [self.revocation_seq, self.attempt] {
             out.extend_from_slice(&number.to_be_bytes());
         }
         for part in [&self.ek_e, &self.ct1, &self.gate] {
@@ -77,7 +77,7 @@ impl Parts {
     /// th1 for this responder, its prekey and the initiator's set.
     pub(crate) fn th1(&self, responder: &Peer, initiator_set: SignatureSet, ek: &[u8]) -> HashOutput {
         let mut cbor = Encoder::new(Vec::new());
-        cbor.array(17).unwrap().str("m1").unwrap().u8(self.suite.id()).unwrap().u8(1).unwrap();
+        cbor.array(16).unwrap().str("m1").unwrap().u8(self.suite.id()).unwrap().u8(1).unwrap();
         cbor.array(responder.accepted().len() as u64).unwrap();
         for suite in responder.accepted() {
             cbor.u8(suite.id()).unwrap();
@@ -86,7 +86,7 @@ impl Parts {
         cbor.bytes(&self.fp_i).unwrap().bytes(&self.fp_r).unwrap();
         cbor.u8(initiator_set.id()).unwrap().u8(responder.sender.set.id()).unwrap();
         cbor.u32(self.prekey).unwrap().bytes(ek).unwrap();
-        cbor.u64(self.seqs[0]).unwrap().u64(self.seqs[1]).unwrap().u64(self.attempt).unwrap();
+        cbor.u64(self.revocation_seq).unwrap().u64(self.attempt).unwrap();
         cbor.bytes(&self.ek_e).unwrap().bytes(&self.ct1).unwrap();
         hash(self.suite.hash(), &[&cbor.into_writer()])
     }
@@ -249,7 +249,7 @@ fn the_document_and_the_core_read_one_exchange_alike() {
 
         let parts = Parts::cut(expect.m1());
         assert_eq!((parts.id.as_str(), parts.prekey), ("press-7", PREKEY.0));
-        assert_eq!((parts.seqs, parts.attempt), ([3, 4], 77));
+        assert_eq!((parts.revocation_seq, parts.attempt), (4, 77));
         assert_eq!(parts.fp_i, press.sender.fingerprint.0);
         assert_eq!(parts.fp_r, gateway.sender.fingerprint.0);
         let th1 = parts.th1(&gateway, set, gateway.prekey(PREKEY).as_bytes());

@@ -18,7 +18,6 @@ use pqc_iiot_core::ids::{BootId, PeerId, SessionId};
 use pqc_iiot_core::provider::{PrekeyId, ProviderRequest};
 use pqc_iiot_core::session::handshake::{
     Authentic, CheckedM1, Established, ExpectM2, Initiate, Initiation, M1, M1Refusal, M2Refusal, Responder,
-    Seqs,
 };
 use pqc_iiot_core::time::UnixTime;
 use shake::{ExtendableOutput, Shake256, Shake256Reader, Update, XofReader};
@@ -211,7 +210,7 @@ pub(crate) fn initiation<'a>(
         prekey: PREKEY,
         encapsulation_key: peer.prekey(PREKEY),
         suite,
-        seqs: Seqs { policy: 3, revocation: 4 },
+        revocation_seq: 4,
         attempt,
         gate: None,
     }

@@ -10,7 +10,7 @@ use pqc_iiot_core::envelope::Sender;
 use pqc_iiot_core::identity::certificate::VerifiedCertificate;
 use pqc_iiot_core::ids::SessionId;
 use pqc_iiot_core::provider::{PrekeyId, ProviderRequest, ProviderResponse};
-use pqc_iiot_core::session::handshake::{Established, Initiate, Initiation, M1, Responder, Seqs};
+use pqc_iiot_core::session::handshake::{Established, Initiate, Initiation, M1, Responder};
 use pqc_iiot_core::session::{Role, Session};
 use pqc_iiot_provider::random::SystemRandom;
 use pqc_iiot_provider::{SecurityProvider, SoftwareProvider};
@@ -67,7 +67,7 @@ impl Ends {
             prekey: PrekeyId::STATIC,
             encapsulation_key: responder.certificate.encapsulation_key(),
             suite: *suite,
-            seqs: Seqs::default(),
+            revocation_seq: 0,
             attempt: *attempt,
             gate: None,
         };
@@ -165,7 +165,7 @@ fn structure(us: &End, peer: &End, suite: SessionSuite) -> Result<SigStructure, 
         prekey: PrekeyId::STATIC,
         encapsulation_key: peer.certificate.encapsulation_key(),
         suite,
-        seqs: Seqs::default(),
+        revocation_seq: 0,
         attempt: 1,
         gate: None,
     };

@@ -63,8 +63,8 @@ impl Pair {
         let mut pair = Self::new(suite, backend)?;
         let first = pair.seal(Class::Telemetry, &[])?;
         pair.open(first)?;
-        let base = pair.receiver.number_base().ok_or(SETUP)?;
-        pair.sender.base_confirmed(pair.sender.epoch(), base);
+        let base = *pair.receiver.number_bases().first().ok_or(SETUP)?;
+        pair.sender.base_confirmed(pair.sender.epoch(), &base);
         Ok(pair)
     }
 

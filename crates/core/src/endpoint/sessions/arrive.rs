@@ -100,7 +100,9 @@ impl Endpoint {
             Body::Receipt(receipt) => {
                 let Via::Session { changes, .. } = from.via else { return Ok(Durable::NOW) };
                 let after = self.persist_session(changes);
-                self.receipted(&from.peer, key_id, &receipt);
+                if self.receipted(&from.peer, key_id, &receipt) {
+                    self.sessions.was_read(&from.peer, sid);
+                }
                 after
             }
             Body::Lost(loss) => self.deliver_report(from, loss)?,

@@ -54,7 +54,10 @@ impl Endpoint {
                 return Err(wait);
             }
         };
-        self.sessions.awaits_receipt(&key.peer, now);
+        self.sessions.expects_reading(&key.peer, now);
+        if again {
+            self.sessions.lost(&key);
+        }
         self.outbox.carry(&key, row, now);
         let purpose = Purpose::Message { peer: key.peer.clone(), id: OutboxId(row.0) };
         let transmit = Transmit { purpose, topic, payload: sealed.record, retain: false };
@@ -90,6 +93,7 @@ impl Endpoint {
         let sealed =
             self.sessions.seal_record(&mut self.barrier, peer, class, stream, topic, Text::Body(&body), now);
         let (sealed, after) = sealed.map_err(|_| SendFailure::NotReady)?;
+        self.sessions.expects_reading(peer, now);
         let purpose = Purpose::Volatile { peer: peer.clone(), ticket };
         let (topic, payload) = (topic.into(), sealed.record);
         self.barrier.emit(after, Output::Transmit(Transmit { purpose, topic, payload, retain: false }));

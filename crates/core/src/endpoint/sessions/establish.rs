@@ -71,7 +71,7 @@ impl Endpoint {
 
     /// Makes a session the current one, unless the one there goes before it; the other drains.
     fn begin_session(&mut self, peer: &PeerId, live: Live, with: Vec<Change>) -> Option<Durable> {
-        let now = self.clock.monotonic();
+        let (now, at) = (self.clock.monotonic(), self.clock.effective());
         let drain = self.sessions.policy.drain;
         let topic = self.topics.control(peer);
         let pair = self.sessions.pairs.get_mut(peer)?;
@@ -83,7 +83,7 @@ impl Endpoint {
         let live = Box::new(live);
         let drains = if stays { Some(live) } else { pair.current.replace(live) };
         if let Some(mut drains) = drains {
-            drains.erase_at = Some(now.plus(drain));
+            drains.drain_for(drain, now, at);
             drains.ratchet_again = None;
             changes.push(drains.change(peer, Slot::Draining, &[]));
             if let Some(before) = pair.draining.replace(drains) {
@@ -156,10 +156,24 @@ impl Endpoint {
         self.sessions.schedule(peer);
     }
 
+    /// Ends sessions whose certificates are over, heard of or not: nothing of them stays on the disk.
+    pub(in crate::endpoint) fn expire_sessions(&mut self) {
+        let at = self.clock.effective();
+        for peer in self.sessions.expired(at) {
+            for slot in Slot::ALL {
+                let live = self.sessions.pairs.get(&peer).and_then(|pair| pair.live(slot));
+                if live.is_some_and(|live| live.ends <= at) {
+                    self.end_session(&peer, slot);
+                }
+            }
+            self.sessions.schedule(&peer);
+        }
+    }
+
     /// Erases the session that drains.
     pub(super) fn erase_draining(&mut self, peer: &PeerId, now: Monotonic) {
         let Some(pair) = self.sessions.pairs.get_mut(peer) else { return };
-        let over = |live: &mut Box<Live>| live.erase_at.is_some_and(|at| at <= now);
+        let over = |live: &mut Box<Live>| live.erase_at.is_some_and(|(at, _)| at <= now);
         if let Some(live) = pair.draining.take_if(over) {
             self.sessions.sids.retire(live.session.sid_in());
             self.barrier.persist(alloc::vec![live.deletion()], Vec::new());

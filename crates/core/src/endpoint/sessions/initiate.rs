@@ -11,9 +11,7 @@ use crate::endpoint::refusal::RefusalReason;
 use crate::endpoint::{Durable, Endpoint};
 use crate::ids::PeerId;
 use crate::provider::ProviderRequest;
-use crate::session::handshake::{
-    Initiate, Initiation, KIND_M2, M2Refusal, Seqs, answered_handshake, choose_suite,
-};
+use crate::session::handshake::{Initiate, Initiation, KIND_M2, M2Refusal, answered_handshake, choose_suite};
 use crate::time::Monotonic;
 
 /// When an m1 without answer goes again, at first and at last.
@@ -63,7 +61,7 @@ impl Endpoint {
             prekey,
             encapsulation_key,
             suite,
-            seqs: Seqs { policy: 0, revocation: self.revocations.head().seq },
+            revocation_seq: self.revocations.head().seq,
             attempt: pair.attempts.ours,
             gate,
         };

@@ -34,9 +34,10 @@ use alloc::vec::Vec;
 use core::time::Duration;
 
 use crate::budget::Bucket;
+use crate::endpoint::outbox::LaneKey;
 use crate::ids::{BootId, Fingerprint, HandshakeId, PeerId, SessionId};
-use crate::session::Session;
 use crate::session::handshake::ExpectM2;
+use crate::session::{Parts, Session};
 use crate::store::Change;
 use crate::time::{Monotonic, UnixTime};
 
@@ -48,6 +49,9 @@ use topics::TopicHashes;
 pub const HANDSHAKE_PATIENCE: Duration = Duration::from_secs(2);
 /// How long an answered handshake waits for the initiator's first record.
 pub const HALF_OPEN_FOR: Duration = Duration::from_secs(7 * 24 * 3600);
+
+/// Pairs whose expired sessions are ended at once; then others get their turn.
+const EXPIRED_AT_ONCE: usize = 64;
 
 /// Everything about sessions.
 pub(super) struct Sessions {
@@ -62,6 +66,8 @@ pub(super) struct Sessions {
     waiting: BTreeMap<HandshakeId, PeerId>,
     timers: BTreeSet<(Monotonic, PeerId)>,
     awake: Awake,
+    /// When the first certificates of each pair's sessions end.
+    expiries: BTreeSet<(UnixTime, PeerId)>,
     topics: TopicHashes,
     /// Work for m1s before they are authentic.
     budget: Bucket,
@@ -94,6 +100,8 @@ struct Pair {
     timer: Option<Monotonic>,
     /// When a record was last sealed or opened, unless the sessions are at rest since.
     used: Option<Monotonic>,
+    /// When `expiries` has it.
+    expiry: Option<UnixTime>,
 }
 
 /// The newest attempts between two identities, durable.
@@ -163,18 +171,35 @@ struct Live {
     rank: Rank,
     /// When the current epoch began here.
     epoch_since: Monotonic,
-    /// When it is erased, once it only drains.
-    erase_at: Option<Monotonic>,
+    /// When it is erased, once it only drains: in this start, and for later ones.
+    erase_at: Option<(Monotonic, UnixTime)>,
     /// When the peer is to be told what we know of it.
     known_due: Option<Monotonic>,
     /// When the offer, or the answer, under way goes again, and after what delay.
     ratchet_again: Option<(Monotonic, Duration)>,
     /// Since when an epoch is asked for, or offered.
     turn_asked: Option<Monotonic>,
-    /// The first record that asks for a receipt, sent since the peer was last heard.
-    unheard_since: Option<Monotonic>,
+    /// What was sent since the peer last proved that it reads this session.
+    unread: Option<Unread>,
+    /// What arrived of an offer or an answer that comes in parts.
+    parts: Option<Box<Parts>>,
     /// The next epoch begins soon: the peer asked for it, or we were restored after a crash.
     overdue: bool,
+}
+
+/// Messages whose receiver has not proved yet that it reads their session.
+#[derive(Debug, Clone, Copy)]
+struct Unread {
+    /// When the first of them was sent.
+    since: Monotonic,
+    /// When the peer is asked for a proof: it may have none to give of its own.
+    ask: Monotonic,
+}
+
+impl Unread {
+    fn since(now: Monotonic, silence: Duration) -> Self {
+        Self { since: now, ask: now.plus(silence / 2) }
+    }
 }
 
 impl Sessions {
@@ -188,6 +213,7 @@ impl Sessions {
             waiting: BTreeMap::new(),
             timers: BTreeSet::new(),
             awake: Awake::default(),
+            expiries: BTreeSet::new(),
             topics: TopicHashes::default(),
             budget,
             answers: budget,
@@ -211,19 +237,56 @@ impl Sessions {
         self.pairs.get_mut(peer)?.current.as_deref_mut()
     }
 
-    /// A record was sent that its receiver confirms.
-    fn awaits_receipt(&mut self, peer: &PeerId, now: Monotonic) {
+    /// A message was sent: its receiver is to prove, one way or another, that it reads the session.
+    fn expects_reading(&mut self, peer: &PeerId, now: Monotonic) {
+        let silence = self.policy.silence;
         if let Some(live) = self.current_mut(peer)
-            && live.unheard_since.is_none()
+            && live.unread.is_none()
         {
-            live.unheard_since = Some(now);
+            live.unread = Some(Unread::since(now, silence));
+            self.schedule(peer);
+        }
+    }
+
+    /// A message of a stream went again: what its receiver knows of its numbers may be too old.
+    fn lost(&mut self, key: &LaneKey) {
+        if let Some(live) = self.current_mut(&key.peer) {
+            live.session.lost(key.stream);
+        }
+    }
+
+    /// The peer answered what it can only have read in the session with this id.
+    fn was_read(&mut self, peer: &PeerId, sid: SessionId) {
+        if let Some(live) = self.current_mut(peer)
+            && live.session.sid_in() == sid
+            && live.unread.take().is_some()
+        {
             self.schedule(peer);
         }
     }
 
     /// The earliest thing to do for any pair.
-    pub(super) fn deadline(&self) -> Option<Monotonic> {
-        [self.timers.first().map(|(at, _)| *at), self.awake.deadline()].into_iter().flatten().min()
+    pub(super) fn deadline(&self, now: Monotonic, at: UnixTime) -> Option<Monotonic> {
+        let timer = self.timers.first().map(|(at, _)| *at);
+        let left = |ends: UnixTime| Duration::from_secs(ends.0.saturating_sub(at.0));
+        let expiry = self.expiries.first().map(|(ends, _)| now.plus(left(*ends)));
+        [timer, expiry, self.awake.deadline()].into_iter().flatten().min()
+    }
+
+    /// Takes pairs of which a session's certificates are over: some at a time, for a fleet's may all end at once.
+    fn expired(&mut self, at: UnixTime) -> Vec<PeerId> {
+        let mut expired = Vec::new();
+        while expired.len() < EXPIRED_AT_ONCE
+            && let Some((ends, _)) = self.expiries.first()
+            && *ends <= at
+            && let Some((_, peer)) = self.expiries.pop_first()
+        {
+            if let Some(pair) = self.pairs.get_mut(&peer) {
+                pair.expiry = None;
+            }
+            expired.push(peer);
+        }
+        expired
     }
 
     /// Takes the pairs whose time has come.
@@ -245,6 +308,14 @@ impl Sessions {
     fn schedule(&mut self, peer: &PeerId) {
         let policy = self.policy;
         let Some(pair) = self.pairs.get_mut(peer) else { return };
+        let ends = pair.ends();
+        if ends != pair.expiry {
+            if let Some(before) = pair.expiry {
+                self.expiries.remove(&(before, peer.clone()));
+            }
+            self.expiries.extend(ends.map(|ends| (ends, peer.clone())));
+            pair.expiry = ends;
+        }
         let at = pair.deadline(&policy);
         if at == pair.timer {
             return;
@@ -269,14 +340,29 @@ impl Pair {
         let half_open = self.half_open.as_ref().map(|half_open| {
             half_open.since.plus(if half_open.patient { HANDSHAKE_PATIENCE } else { HALF_OPEN_FOR })
         });
-        let draining = self.draining.as_ref().and_then(|live| live.erase_at);
+        let draining = self.draining.as_ref().and_then(|live| live.erase_at).map(|(at, _)| at);
         let current = self.current.as_ref().and_then(|live| {
-            let silent = live.unheard_since.map(|since| since.plus(policy.silence));
+            let silent = live.unread.map(|unread| unread.ask.min(unread.since.plus(policy.silence)));
             let again = live.ratchet_again.map(|(at, _)| at);
             let asked = live.turn_asked.map(|since| since.plus(policy.turn_patience));
             [live.session.expires(), live.known_due, silent, again, asked].into_iter().flatten().min()
         });
         [waiting, half_open, draining, current].into_iter().flatten().min()
+    }
+
+    /// When the first of its sessions' certificates end.
+    fn ends(&self) -> Option<UnixTime> {
+        let half_open = self.half_open.as_ref().map(|half_open| &half_open.live);
+        let lives = [self.current.as_deref(), self.draining.as_deref(), half_open];
+        lives.into_iter().flatten().map(|live| live.ends).min()
+    }
+
+    fn live(&self, slot: Slot) -> Option<&Live> {
+        match slot {
+            Slot::Current => self.current.as_deref(),
+            Slot::Draining => self.draining.as_deref(),
+            Slot::HalfOpen => self.half_open.as_ref().map(|half_open| &half_open.live),
+        }
     }
 
     fn live_by_sid(&mut self, sid: SessionId) -> Option<(Slot, &mut Live)> {
@@ -299,4 +385,33 @@ enum Slot {
     Current = 0,
     Draining = 1,
     HalfOpen = 2,
+}
+
+impl Slot {
+    const ALL: [Self; 3] = [Self::Current, Self::Draining, Self::HalfOpen];
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+mod tests {
+    use super::*;
+    use crate::budget::BudgetLimits;
+
+    #[test]
+    fn a_fleet_that_expires_at_once_is_ended_in_turns() {
+        let budget = Bucket::new(BudgetLimits::default().messages);
+        let mut sessions = Sessions::new(SessionPolicy::default(), BootId([0; 8]), budget);
+        let ends = UnixTime(1_000);
+        for number in 0..EXPIRED_AT_ONCE + 6 {
+            let peer = PeerId::new(&alloc::format!("device-{number}")).unwrap();
+            sessions.expiries.insert((ends, peer));
+        }
+        let (now, before) = (Monotonic::default(), UnixTime(990));
+        assert!(sessions.expired(before).is_empty());
+        assert_eq!(sessions.deadline(now, before), Some(now.plus(Duration::from_secs(10))));
+        assert_eq!(sessions.expired(ends).len(), EXPIRED_AT_ONCE);
+        assert_eq!(sessions.deadline(now, ends), Some(now), "the others at once");
+        assert_eq!(sessions.expired(ends).len(), 6);
+        assert_eq!(sessions.deadline(now, ends), None);
+    }
 }

@@ -19,10 +19,13 @@ pub struct SessionPolicy {
     pub renew_after: Duration,
     /// How long an ended session may still be read.
     pub drain: Duration,
-    /// How long a peer may be silent while we send before a new handshake is tried.
+    /// How long a peer may fail to prove that it reads what we send before a new handshake is tried.
     pub silence: Duration,
     /// How long the peer may take to propose an epoch before a new handshake is tried.
     pub turn_patience: Duration,
+    /// The largest packet that the session's upkeep may make, in bytes of payload: the larger messages of an epoch's change go
+    /// in parts. At least 105 is taken whatever is set. Handshakes and the application's messages are as large as they are.
+    pub max_packet: usize,
 }
 
 impl Default for SessionPolicy {
@@ -35,6 +38,7 @@ impl Default for SessionPolicy {
             drain: Duration::from_secs(7 * DAY),
             silence: Duration::from_secs(10 * MINUTE),
             turn_patience: Duration::from_secs(HOUR),
+            max_packet: usize::MAX,
         }
     }
 }

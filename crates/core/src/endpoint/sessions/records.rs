@@ -110,7 +110,6 @@ impl Endpoint {
             .session
             .open(now, header, topic_hash.as_slice(), payload.to_vec())
             .map_err(|error| (reason_of(error), Some(peer.clone())))?;
-        live.unheard_since = None;
         if opened.switched {
             live.begin_epoch(now);
         }

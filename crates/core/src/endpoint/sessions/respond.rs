@@ -230,6 +230,7 @@ impl Endpoint {
         })?;
         self.sessions.budget.give_back();
         let favoured = self.tie(trusted) == Some(Winner::Peer);
+        self.hear_of_revocations(authentic.revocation_seq());
         self.genuine(peer);
         let (ours, handshake) = (self.own.certificate.fingerprint(), authentic.handshake());
         let pair = self.sessions.pair_mut(peer);

@@ -2,6 +2,7 @@
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
+use core::time::Duration;
 
 use super::{Attempts, HalfOpen, Initiating, Live, Pair, Rank, Sessions, Slot};
 use crate::codec::{DecodeError, Reader, Writer};
@@ -13,16 +14,17 @@ use crate::store::{Change, RecordKind, Row};
 use crate::time::{Monotonic, UnixTime};
 
 /// The first retransmission of an m1 after a restart.
-const AGAIN_AT_START: core::time::Duration = core::time::Duration::from_secs(1);
+const AGAIN_AT_START: Duration = Duration::from_secs(1);
 
 impl Live {
     /// The session's row; `m2` while it is half open.
     pub(super) fn change(&self, peer: &PeerId, slot: Slot, m2: &[u8]) -> Change {
         let mut writer = Writer::with_capacity(2048);
-        writer.array(11).text(peer.as_str()).uint(slot as u64);
+        writer.array(12).text(peer.as_str()).uint(slot as u64);
         writer.uint(self.rank.attempt).bool(self.rank.favoured);
         writer.bytes(self.own.as_bytes()).bytes(self.peer.as_bytes()).bytes(self.handshake.as_bytes());
-        writer.uint(self.established.0).uint(self.ends.0).bytes(m2).bytes(&self.session.to_row());
+        writer.uint(self.established.0).uint(self.ends.0);
+        writer.uint(self.erase_at.map_or(0, |(_, at)| at.0)).bytes(m2).bytes(&self.session.to_row());
         Change::Put { kind: RecordKind::Session, key: self.key(), value: writer.finish() }
     }
 
@@ -58,9 +60,16 @@ impl Live {
             known_due: None,
             ratchet_again: None,
             turn_asked: None,
-            unheard_since: None,
+            unread: None,
+            parts: None,
             overdue: false,
         }
+    }
+
+    /// It is read for so long, or as long as was settled before if that is less, over restarts as well.
+    pub(super) fn drain_for(&mut self, drain: Duration, now: Monotonic, at: UnixTime) {
+        let until = (now.plus(drain), at.plus(drain));
+        self.erase_at = Some(self.erase_at.map_or(until, |before| before.min(until)));
     }
 }
 
@@ -79,16 +88,17 @@ impl Pair {
 }
 
 impl Sessions {
-    /// A session of an earlier start. `drain_until` bounds how long one that drains is kept.
+    /// A session of an earlier start.
     pub(in crate::endpoint) fn restore_session(
         &mut self,
         backend: Backend,
         row: &Row,
         own: Fingerprint,
         now: Monotonic,
+        at: UnixTime,
     ) -> Result<(), DecodeError> {
         let mut reader = Reader::new(&row.value)?;
-        reader.array_of(11)?;
+        reader.array_of(12)?;
         let peer = PeerId::new(&reader.text(MAX_PEER_ID)?).map_err(|_| DecodeError::Value)?;
         let slot = match reader.uint()? {
             0 => Slot::Current,
@@ -100,6 +110,7 @@ impl Sessions {
         let (ours, theirs) = (Fingerprint(reader.bytes_of()?), Fingerprint(reader.bytes_of()?));
         let handshake = HandshakeId(reader.bytes_of()?);
         let (established, ends) = (UnixTime(reader.uint()?), UnixTime(reader.uint()?));
+        let erase_at = reader.uint()?;
         let m2 = reader.bytes()?.to_vec();
         let session = Session::from_row(backend, reader.bytes()?, now).map_err(|_| DecodeError::Value)?;
         reader.finish()?;
@@ -121,7 +132,8 @@ impl Sessions {
                 pair.current = Some(Box::new(live));
             }
             Slot::Draining => {
-                live.erase_at = Some(now.plus(drain));
+                // No longer than if it began to drain now, whatever the clock says.
+                live.drain_for(drain.min(Duration::from_secs(erase_at.saturating_sub(at.0))), now, at);
                 pair.draining = Some(Box::new(live));
             }
             Slot::HalfOpen => {

@@ -4,11 +4,11 @@ use alloc::vec::Vec;
 use core::time::Duration;
 
 use super::establish::AFTER_CLOSE;
-use super::{Live, Slot};
+use super::{Live, Slot, Unread};
 use crate::endpoint::Endpoint;
 use crate::endpoint::refusal::RefusalReason;
 use crate::ids::PeerId;
-use crate::session::{Class, Control};
+use crate::session::{Class, Control, Parts};
 use crate::time::Monotonic;
 
 /// How long a peer may wait to hear what we know of it.
@@ -21,6 +21,7 @@ impl Endpoint {
     /// Pairs whose time has come.
     pub(in crate::endpoint) fn sessions_timeout(&mut self) {
         let now = self.clock.monotonic();
+        self.expire_sessions();
         for peer in self.sessions.due(now) {
             self.initiating_timeout(&peer, now);
             self.half_open_timeout(&peer, now);
@@ -69,14 +70,32 @@ impl Endpoint {
                 live.ratchet_again = None;
             }
         }
+        self.ask_unread(peer, now);
         let Some(live) = self.sessions.current_mut(peer) else { return };
-        let silent = live.unheard_since.is_some_and(|since| now.since(since) >= policy.silence);
+        let silent = live.unread.is_some_and(|unread| now.since(unread.since) >= policy.silence);
         let idle_turn = live.turn_asked.is_some_and(|since| now.since(since) >= policy.turn_patience);
         if silent || idle_turn {
             // The peer may have lost the session; if not, the new one replaces it all the same.
-            live.unheard_since = silent.then_some(now);
+            if silent {
+                live.unread = Some(Unread::since(now, policy.silence));
+            }
             live.turn_asked = None;
             self.begin_handshake(peer);
+        }
+    }
+
+    /// Asks a peer that has not proved for a while that it reads the session: it may be that it has nothing to confirm, as
+    /// volatile messages or ones that it does not take ask for no receipt.
+    fn ask_unread(&mut self, peer: &PeerId, now: Monotonic) {
+        let (online, silence) = (self.online, self.sessions.policy.silence);
+        let Some(pair) = self.sessions.pairs.get_mut(peer) else { return };
+        let handshake = pair.initiating.is_some();
+        let unread = pair.current.as_mut().and_then(|live| live.unread.as_mut());
+        if let Some(unread) = unread.filter(|unread| unread.ask <= now) {
+            unread.ask = now.plus(silence / 4);
+            if online && !handshake {
+                self.send_control(peer, &Control::Ask);
+            }
         }
     }
 
@@ -117,8 +136,15 @@ impl Endpoint {
             let after = self.barrier.persist(alloc::vec![change], Vec::new());
             live.session.written(after.position());
         }
-        self.send_control(peer, &Control::Offer(offer));
+        self.send_in_parts(peer, Control::Offer(offer));
         self.sessions.schedule(peer);
+    }
+
+    /// Sends an offer or an answer, in parts if packets are small.
+    fn send_in_parts(&mut self, peer: &PeerId, control: Control) {
+        for part in control.fit(self.sessions.policy.max_packet) {
+            self.send_control(peer, &part);
+        }
     }
 
     /// A control record of the peer's, in the session in `slot`.
@@ -128,24 +154,40 @@ impl Endpoint {
         sid: crate::ids::SessionId,
         control: &Control,
     ) -> Result<(), RefusalReason> {
-        let now = self.clock.monotonic();
+        let (now, at) = (self.clock.monotonic(), self.clock.effective());
         let Some(pair) = self.sessions.pairs.get_mut(peer) else { return Ok(()) };
         let Some((slot, live)) = pair.live_by_sid(sid) else { return Ok(()) };
         match control {
             Control::Confirm => {}
             // Only of a session that another has replaced here too: it must not leave us without one.
-            Control::Close if slot == Slot::Draining => live.erase_at = Some(now.plus(AFTER_CLOSE)),
+            Control::Close if slot == Slot::Draining => {
+                live.drain_for(AFTER_CLOSE, now, at);
+                let change = live.change(peer, slot, &[]);
+                self.barrier.persist(alloc::vec![change], Vec::new());
+            }
             Control::Close => {}
-            Control::Known { epoch, boots, base } => {
+            Control::Known { epoch, boots, bases } => {
                 for (class, boot) in Class::ALL.into_iter().zip(boots) {
                     live.session.boot_confirmed(class, *boot);
                 }
-                if let Some(base) = base {
-                    live.session.base_confirmed(*epoch, *base);
+                for base in bases {
+                    live.session.base_confirmed(*epoch, base);
                 }
+                self.sessions.was_read(peer, sid);
+            }
+            Control::Ask => {
+                live.known_due.get_or_insert(now.plus(KNOWN_AFTER));
             }
             // Ratchets turn in the session that sends.
-            Control::Offer(_) | Control::Accept(_) | Control::YourTurn if slot != Slot::Current => {}
+            Control::Offer(_) | Control::Accept(_) | Control::Part(_) | Control::YourTurn
+                if slot != Slot::Current => {}
+            // Of another epoch than the next they are late copies.
+            Control::Part(part) if part.epoch != live.session.epoch().saturating_add(1) => {}
+            Control::Part(part) => {
+                if let Some(whole) = Parts::gather(&mut live.parts, part) {
+                    return self.controlled(peer, sid, &whole);
+                }
+            }
             Control::Offer(offer) => {
                 let accept =
                     live.session.accept(&mut *self.random, offer).map_err(|_| RefusalReason::OutOfTurn)?;
@@ -153,7 +195,7 @@ impl Endpoint {
                 let change = live.change(peer, slot, &[]);
                 let after = self.barrier.persist(alloc::vec![change], Vec::new());
                 live.session.written(after.position());
-                self.send_control(peer, &Control::Accept(accept));
+                self.send_in_parts(peer, Control::Accept(accept));
             }
             Control::Accept(accept) => {
                 live.session.accepted(accept).map_err(|_| RefusalReason::OutOfTurn)?;
@@ -163,6 +205,7 @@ impl Endpoint {
                 live.session.written(after.position());
                 // The peer switches only on a record of the new epoch.
                 self.send_control(peer, &Control::Confirm);
+                self.sessions.was_read(peer, sid);
             }
             Control::GroupKey(_)
             | Control::GroupKeyKnown { .. }
@@ -188,6 +231,7 @@ impl Live {
         self.epoch_since = now;
         self.ratchet_again = None;
         self.turn_asked = None;
+        self.parts = None;
         self.overdue = false;
     }
 
@@ -196,7 +240,7 @@ impl Live {
         let session = &self.session;
         let boots = [Class::Telemetry, Class::Command, Class::Control].map(|class| session.peer_boot(class));
         let [Some(telemetry), Some(command), Some(control)] = boots else { return None };
-        let (epoch, base) = (session.epoch(), session.number_base());
-        Some(Control::Known { epoch, boots: [telemetry, command, control], base })
+        let (epoch, bases) = (session.epoch(), session.number_bases());
+        Some(Control::Known { epoch, boots: [telemetry, command, control], bases })
     }
 }

@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 use subtle::ConstantTimeEq;
 use thiserror::Error;
 
-use super::packet::{GATE_LEN, M2, PacketError, Seqs, Stale, m1_head};
+use super::packet::{GATE_LEN, M2, PacketError, Stale, m1_head};
 use super::transcript::{self, Inner, Offer, Party};
 use super::{Established, FinishError, Role};
 use crate::codec::DecodeError;
@@ -41,8 +41,8 @@ pub struct Initiation<'a> {
     pub encapsulation_key: &'a EncapsulationKey,
     /// The suite: see [`choose_suite`](super::choose_suite).
     pub suite: SessionSuite,
-    /// What we hold of the authority's objects.
-    pub seqs: Seqs,
+    /// The sequence of the revocations that we hold: a hint for a responder that missed some.
+    pub revocation_seq: u64,
     /// Fresh and higher than every earlier one to this peer's keys, durable before m1 is sent.
     pub attempt: u64,
     /// The gate key of the newest common session.
@@ -131,7 +131,7 @@ impl Initiate {
             responder: Party::of(peer),
             prekey: with.prekey,
             encapsulation_key: with.encapsulation_key.as_bytes(),
-            seqs: with.seqs,
+            revocation_seq: with.revocation_seq,
             attempt: with.attempt,
             ephemeral: key.encapsulation_key(),
             ciphertext: &ciphertext,
@@ -143,7 +143,7 @@ impl Initiate {
             None => random.fill(&mut gate),
         }
         let fingerprints = [us.fingerprint, peer.fingerprint()];
-        let mut clear = m1_head(suite, &us.id, fingerprints, with.prekey, with.seqs, with.attempt)
+        let mut clear = m1_head(suite, &us.id, fingerprints, with.prekey, with.revocation_seq, with.attempt)
             .ok_or(InitiateError::Library)?;
         clear.extend_from_slice(key.encapsulation_key());
         clear.extend_from_slice(&ciphertext);

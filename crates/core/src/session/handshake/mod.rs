@@ -21,7 +21,7 @@ mod transcript;
 
 pub use initiator::{ExpectM2, Initiate, InitiateError, Initiation, M2Refusal, StaleRefusal};
 pub use packet::{
-    KIND_M1, KIND_M2, KIND_STALE, M1, MAX_PARAMETERS, MAX_SEALED, PacketError, Seqs, answered_handshake,
+    KIND_M1, KIND_M2, KIND_STALE, M1, MAX_PARAMETERS, MAX_SEALED, PacketError, answered_handshake,
 };
 pub use responder::{Answer, AnswerError, Authentic, CheckedM1, M1Refusal, Responder};
 pub use tiebreak::{Contender, Winner, tiebreak};

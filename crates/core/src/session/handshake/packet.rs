@@ -30,15 +30,6 @@ pub const MAX_SEALED: usize = 4_627 + MAX_PARAMETERS + 64;
 pub(super) const GATE_LEN: usize = 16;
 pub(super) const STALE_TAG_LEN: usize = 16;
 
-/// What the initiator holds of the authority's objects. Hints that lead the receiver to fetch, never a mode.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Seqs {
-    /// The fleet policy's number.
-    pub policy: u64,
-    /// The revocation head's number.
-    pub revocation: u64,
-}
-
 /// Why bytes are not a handshake packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[non_exhaustive]
@@ -69,7 +60,7 @@ pub struct M1<'a> {
     pub(super) initiator_fingerprint: Fingerprint,
     pub(super) responder_fingerprint: Fingerprint,
     pub(super) prekey: PrekeyId,
-    pub(super) seqs: Seqs,
+    pub(super) revocation_seq: u64,
     pub(super) attempt: u64,
     pub(super) ephemeral: &'a [u8],
     pub(super) ciphertext: &'a [u8],
@@ -93,7 +84,7 @@ impl<'a> M1<'a> {
             initiator_fingerprint: Fingerprint(cursor.array()?),
             responder_fingerprint: Fingerprint(cursor.array()?),
             prekey: PrekeyId(u32::from_be_bytes(cursor.array()?)),
-            seqs: Seqs { policy: cursor.u64()?, revocation: cursor.u64()? },
+            revocation_seq: cursor.u64()?,
             attempt: cursor.u64()?,
             ephemeral: cursor.take(suite.kem().encapsulation_key_len())?,
             ciphertext: cursor.take(suite.kem().ciphertext_len())?,
@@ -146,7 +137,7 @@ pub(super) fn m1_head(
     initiator: &PeerId,
     fingerprints: [Fingerprint; 2],
     prekey: PrekeyId,
-    seqs: Seqs,
+    revocation_seq: u64,
     attempt: u64,
 ) -> Option<Vec<u8>> {
     let id = initiator.as_str().as_bytes();
@@ -157,7 +148,7 @@ pub(super) fn m1_head(
         out.extend_from_slice(fingerprint.as_bytes());
     }
     out.extend_from_slice(&prekey.0.to_be_bytes());
-    for number in [seqs.policy, seqs.revocation, attempt] {
+    for number in [revocation_seq, attempt] {
         out.extend_from_slice(&number.to_be_bytes());
     }
     Some(out)

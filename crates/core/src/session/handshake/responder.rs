@@ -4,7 +4,7 @@ use alloc::vec::Vec;
 
 use thiserror::Error;
 
-use super::packet::{GATE_LEN, KIND_M2, KIND_STALE, M1, Seqs, answer_head};
+use super::packet::{GATE_LEN, KIND_M2, KIND_STALE, M1, answer_head};
 use super::transcript::{self, Inner, Offer, Party};
 use super::{Established, FinishError, Role};
 use crate::codec::DecodeError;
@@ -113,7 +113,7 @@ impl M1<'_> {
             responder: Party { id: us.id.as_str(), fingerprint: us.fingerprint, set: us.set },
             prekey: self.prekey,
             encapsulation_key: we.encapsulation_key,
-            seqs: self.seqs,
+            revocation_seq: self.revocation_seq,
             attempt: self.attempt,
             ephemeral: self.ephemeral,
             ciphertext: self.ciphertext,
@@ -171,7 +171,7 @@ impl CheckedM1 {
             initiator: m1.initiator_fingerprint,
             responder: m1.responder_fingerprint,
             prekey: m1.prekey,
-            seqs: m1.seqs,
+            revocation_seq: m1.revocation_seq,
             attempt: m1.attempt,
             ephemeral: m1.ephemeral.to_vec(),
             c1_hash: hash(suite.hash(), &[m1.sealed]),
@@ -190,7 +190,7 @@ pub struct Authentic {
     initiator: Fingerprint,
     responder: Fingerprint,
     prekey: PrekeyId,
-    seqs: Seqs,
+    revocation_seq: u64,
     attempt: u64,
     ephemeral: Vec<u8>,
     c1_hash: HashOutput,
@@ -245,9 +245,9 @@ impl Authentic {
         self.inner.boot
     }
 
-    /// What the initiator holds of the authority's objects.
-    pub fn seqs(&self) -> Seqs {
-        self.seqs
+    /// The sequence of the revocations that the initiator holds: a hint that there is something to fetch, never a mode.
+    pub fn revocation_seq(&self) -> u64 {
+        self.revocation_seq
     }
 
     /// STALE: tells the initiator the highest attempt that we know of.

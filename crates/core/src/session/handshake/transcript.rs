@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 use subtle::ConstantTimeEq;
 
 use super::VERSION;
-use super::packet::{GATE_LEN, MAX_PARAMETERS, STALE_TAG_LEN, Seqs};
+use super::packet::{GATE_LEN, MAX_PARAMETERS, STALE_TAG_LEN};
 use crate::codec::signed::{ContextItem, SigStructure};
 use crate::codec::{DecodeError, Reader, Writer};
 use crate::crypto::backend::{Backend, BackendError, OpenError};
@@ -45,7 +45,7 @@ pub(super) struct Offer<'a> {
     pub(super) prekey: PrekeyId,
     /// The responder's prekey.
     pub(super) encapsulation_key: &'a [u8],
-    pub(super) seqs: Seqs,
+    pub(super) revocation_seq: u64,
     pub(super) attempt: u64,
     pub(super) ephemeral: &'a [u8],
     pub(super) ciphertext: &'a [u8],
@@ -56,7 +56,7 @@ impl Offer<'_> {
         let mut writer = Writer::with_capacity(
             1_024 + self.encapsulation_key.len() + self.ephemeral.len() + self.ciphertext.len(),
         );
-        writer.array(17).text("m1").uint(self.suite.id().into()).uint(VERSION.into());
+        writer.array(16).text("m1").uint(self.suite.id().into()).uint(VERSION.into());
         writer.array(self.accepted.len());
         for suite in self.accepted {
             writer.uint(suite.id().into());
@@ -71,8 +71,7 @@ impl Offer<'_> {
             .uint(responder.set.id().into())
             .uint(self.prekey.0.into())
             .bytes(self.encapsulation_key)
-            .uint(self.seqs.policy)
-            .uint(self.seqs.revocation)
+            .uint(self.revocation_seq)
             .uint(self.attempt)
             .bytes(self.ephemeral)
             .bytes(self.ciphertext);
@@ -221,7 +220,7 @@ mod tests {
             responder: *party,
             prekey: PrekeyId(1),
             encapsulation_key: bytes,
-            seqs: Seqs { policy: 2, revocation: 3 },
+            revocation_seq: 3,
             attempt: 4,
             ephemeral: bytes,
             ciphertext: bytes,
@@ -233,7 +232,7 @@ mod tests {
         let fingerprint = Fingerprint([9; 32]);
         let party = Party { id: "responder", fingerprint, set: SignatureSet::Ed25519MlDsa65 };
         let (list, bytes) = ([SessionSuite::Hybrid, SessionSuite::HybridChaCha], [5; 40]);
-        let changes: [&dyn Fn(&mut Offer<'_>); 17] = [
+        let changes: [&dyn Fn(&mut Offer<'_>); 16] = [
             &|_| {},
             &|offer| offer.suite = SessionSuite::HybridChaCha,
             &|offer| offer.accepted = &[SessionSuite::Hybrid],
@@ -246,8 +245,7 @@ mod tests {
             &|offer| offer.responder.set = SignatureSet::P256MlDsa65,
             &|offer| offer.prekey = PrekeyId(2),
             &|offer| offer.encapsulation_key = &[6; 40],
-            &|offer| offer.seqs.policy = 9,
-            &|offer| offer.seqs.revocation = 9,
+            &|offer| offer.revocation_seq = 9,
             &|offer| offer.attempt = 9,
             &|offer| offer.ephemeral = &[6; 40],
             &|offer| offer.ciphertext = &[6; 40],
