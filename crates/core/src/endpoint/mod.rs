@@ -32,6 +32,7 @@ mod record;
 mod refusal;
 mod resending;
 mod revocations;
+mod sealing;
 mod sessions;
 mod start;
 mod topics;
