@@ -358,5 +358,4 @@ impl Endpoint {
         }
         self.outbox.schedule(&key);
     }
-
 }

@@ -5,7 +5,7 @@ use core::time::Duration;
 
 use super::input::Publish;
 use super::outbox::{LaneKey, Sealed};
-use super::outgoing::{NotNow, action_of};
+use super::outgoing::NotNow;
 use super::output::{Event, Output, Purpose, SendFailure, Transmit};
 use super::pending::{Addressee, Pending, Sealing, SealingVolatile};
 use super::sessions::Carrier;

@@ -16,7 +16,7 @@ use pqc_iiot_core::identity::certificate::VerifiedCertificate;
 use pqc_iiot_core::identity::keys::PublicIdentity;
 use pqc_iiot_core::ids::{PeerId, SessionId, StreamId};
 use pqc_iiot_core::provider::PrekeyId;
-use pqc_iiot_core::session::handshake::{ExpectM2, Initiate, Initiation, Seqs};
+use pqc_iiot_core::session::handshake::{ExpectM2, Initiate, Initiation};
 use pqc_iiot_core::session::{Class, Control, Header, Plain, Role, Session, Text};
 use pqc_iiot_provider::random::{SeededRandom, SystemRandom};
 
@@ -209,7 +209,7 @@ impl Devices {
             prekey: PrekeyId::STATIC,
             encapsulation_key: self.hub.encapsulation_key(),
             suite,
-            seqs: Seqs::default(),
+            revocation_seq: 0,
             attempt: 1,
             gate: None,
         };

@@ -60,7 +60,7 @@ fn assert_upgraded(store: &mut SqliteStore) {
         let record = PeerRecord::decode(&row.value).unwrap();
         assert_eq!(record.revoked, row.key == b"lathe");
         assert_eq!(record.bundle_seq(), 1);
-        for kind in [CERTIFICATE, RecordKind::Bundle] {
+        for kind in [RecordKind::Certificate, RecordKind::Bundle] {
             assert!(store.read(kind, &row.key).unwrap().unwrap().len() > 3_000);
         }
     }
