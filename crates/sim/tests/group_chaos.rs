@@ -161,13 +161,13 @@ proptest! {
             // What lived through it all has told the end of everything.
             let forged: BTreeSet<(Vec<u8>, u32)> = node.events().iter().filter_map(|event| match event {
                 Event::GroupForged { gid, epoch, counter, .. } => {
-                    Some(([gid.as_bytes(), &epoch.to_be_bytes()].concat(), *counter))
+                    Some(([gid.as_bytes(), &epoch.to_be_bytes()[..]].concat(), *counter))
                 }
                 _ => None,
             }).collect();
             let unproved: BTreeSet<String> = node.group_unproved().into_iter().collect();
             for (text, of, _) in node.group_messages() {
-                let group = [of.gid.as_bytes(), &of.epoch.to_be_bytes()].concat();
+                let group = [of.gid.as_bytes(), &of.epoch.to_be_bytes()[..]].concat();
                 let ended = distinct.contains(&text)
                     || unproved.contains(&text)
                     || (text.starts_with("forged") && forged.contains(&(group, of.counter)));
