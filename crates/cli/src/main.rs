@@ -44,8 +44,9 @@ fn main() -> ExitCode {
 }
 
 fn start(cli: Cli, output: Output) -> Result<()> {
-    // The demo's clients are many and its broker is chatty; what matters it says itself.
-    let quiet = matches!(cli.command, args::Command::Demo(_)) && cli.global.log == "warn";
+    // Demo and bench have many clients and a chatty broker; what matters they say themselves.
+    let own_broker = matches!(cli.command, args::Command::Demo(_) | args::Command::Bench(_));
+    let quiet = own_broker && cli.global.log == "warn";
     log(if quiet { "error,rumqttd=off" } else { &cli.global.log })?;
     let config = Config::load(cli.global.config.as_deref())?;
     commands::run(cli.command, &Context { output, config, config_file: cli.global.config })

@@ -24,6 +24,8 @@ use super::report::{Row, rounded};
 use super::stats::quantile;
 use super::{BenchError, Effort, interrupted};
 
+/// Sealed messages a second, on a quiet machine with two cores.
+const LEAST_RATE: f64 = 20_000.0;
 /// What sealed messages are to reach of the plaintext twin's rate, and the most that they may cost of its processor time.
 const LEAST_RATIO: f64 = 0.90;
 const MOST_CPU_RATIO: f64 = 1.15;
@@ -148,27 +150,26 @@ fn report(via: Via, samples: &[Sample]) -> Vec<Row> {
     let plain_cpu = median(|sample| sample.plain.cpu);
     let raw = median(|sample| sample.raw[0]);
     let again = median(|sample| sample.raw[1]);
-    let mut rows = vec![
-        row("e2e_sealed", "e2e_sealed_embedded", "msg/s", |sample| sample.sealed.rate, plain),
-        row("e2e_plain", "e2e_plain_embedded", "msg/s", |sample| sample.plain.rate, raw),
-        row("e2e_raw", "e2e_raw_embedded", "msg/s", |sample| sample.raw[0], again),
-        row("e2e_cpu", "e2e_cpu_embedded", "us", |sample| sample.sealed.cpu, plain_cpu),
-        row("e2e_raw_ratio", "e2e_raw_ratio_embedded", "ratio", |s| s.sealed.rate / s.raw[0], 1.0),
-    ];
+    let sealed = row("e2e_sealed", "e2e_sealed_embedded", "msg/s", |sample| sample.sealed.rate, plain);
     let ratio = |sample: &Sample| sample.sealed.rate / sample.plain.rate;
     let ratio = row("e2e_ratio", "e2e_ratio_embedded", "ratio", ratio, 1.0);
     let cpu_ratio = |sample: &Sample| sample.sealed.cpu / sample.plain.cpu;
     let cpu_ratio = row("e2e_cpu_ratio", "e2e_cpu_ratio_embedded", "ratio", cpu_ratio, 1.0);
-    match via {
-        // In the embedded broker's figures the broker's own share is the larger part.
-        Via::Embedded => rows.extend([ratio, cpu_ratio]),
-        Via::Mosquitto => {
-            let (least, most) = (ratio.median >= LEAST_RATIO, cpu_ratio.median <= MOST_CPU_RATIO);
-            rows.push(held_to(LEAST_RATIO, true, least, ratio));
-            rows.push(held_to(MOST_CPU_RATIO, false, most, cpu_ratio));
-        }
-    }
-    rows
+    let (fast, near) = (sealed.median >= LEAST_RATE, ratio.median >= LEAST_RATIO);
+    let cheap = cpu_ratio.median <= MOST_CPU_RATIO;
+    vec![
+        held_to(LEAST_RATE, true, fast, sealed),
+        row("e2e_plain", "e2e_plain_embedded", "msg/s", |sample| sample.plain.rate, raw),
+        row("e2e_raw", "e2e_raw_embedded", "msg/s", |sample| sample.raw[0], again),
+        row("e2e_cpu", "e2e_cpu_embedded", "us", |sample| sample.sealed.cpu, plain_cpu),
+        row("e2e_raw_ratio", "e2e_raw_ratio_embedded", "ratio", |s| s.sealed.rate / s.raw[0], 1.0),
+        held_to(LEAST_RATIO, true, near, ratio),
+        match via {
+            // The broker's share, the same for both, is in these figures: they would hide a dear seal.
+            Via::Embedded => cpu_ratio,
+            Via::Mosquitto => held_to(MOST_CPU_RATIO, false, cheap, cpu_ratio),
+        },
+    ]
 }
 
 fn held_to(target: f64, at_least: bool, met: bool, row: Row) -> Row {
