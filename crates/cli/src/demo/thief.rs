@@ -84,11 +84,11 @@ fn take(rows: &[Row], device: &PeerId) -> Result<Loot> {
 fn read_session(row: &Row, device: &PeerId) -> Option<Session> {
     const IN_USE: u64 = 0;
     let mut reader = Reader::new(&row.value).ok()?;
-    reader.array_of(11).ok()?;
+    reader.array_of(12).ok()?;
     let theirs = reader.text(MAX_PEER_ID).ok()? == device.as_str();
     let in_use = reader.uint().ok()? == IN_USE;
     // Rank, identities, handshake, times, m2.
-    for _ in 0..8 {
+    for _ in 0..9 {
         reader.skip().ok()?;
     }
     let session = reader.bytes().ok().filter(|_| theirs && in_use)?;
