@@ -94,9 +94,9 @@ fn the_exchange_is_what_it_was() {
     assert_eq!(
         found,
         [
-            "d579d64b0d32d4c35f8f4120108bb7abe1eba4d9286cfea16c5d8fbc42fe338d",
-            "3ff1105c550e7acbd9d50b4a03cc491eec0f41629d98d5703c3697a902d6d332",
-            "bd13e028da932db51beadd71ab70ecc9d0a38d54e993b7e109d8d48a54669af8",
+            "d94da33f2e6844b867e553628e1e3f27a3572c75926d351118363095bc25dc71",
+            "10a90765f767de29f54214740bee59b0a3917b3e7d6b08592efd93eb417cdbbc",
+            "872b5f3f26b6ba8d667d11450b1228945f8f750da57623989148f4bad55304f0",
         ]
     );
 }
