@@ -11,6 +11,7 @@ use pqc_iiot_core::session::Class;
 use super::BenchError;
 use super::announcement::AnnouncementAccept;
 use super::audit::AuditAppend;
+use super::group::{GroupOpen, GroupProve, GroupSeal};
 use super::junk::{Junk, RefuseJunk};
 use super::lookup::{ReplayCheck, RevocationLookup};
 use super::open::EnvelopeOpen;
@@ -69,6 +70,9 @@ enum Kind {
     SessionSeal(Class),
     SessionOpen(Class),
     HandshakeTotal,
+    GroupSeal,
+    GroupOpen,
+    GroupProve,
     AnnouncementAccept,
     AuditAppend,
     ReplayCheck,
@@ -102,6 +106,9 @@ impl Case {
             add(Kind::SessionOpen(class), &[Hybrid, Cnsa2, HybridChaCha], &both);
         }
         add(Kind::HandshakeTotal, &[Hybrid, Cnsa2, HybridChaCha], &both);
+        for kind in [Kind::GroupSeal, Kind::GroupOpen, Kind::GroupProve] {
+            add(kind, &[Hybrid, Cnsa2, HybridChaCha], &both);
+        }
         // Suite 3 has the signature set of suite 1.
         add(Kind::AnnouncementAccept, &[Hybrid, Cnsa2], &both);
         add(Kind::AuditAppend, &[Hybrid, Cnsa2], &both);
@@ -128,6 +135,9 @@ impl Case {
             Kind::SessionOpen(Class::Command) => "session_open_b1",
             Kind::SessionOpen(_) => "session_open_b64",
             Kind::HandshakeTotal => "handshake_total",
+            Kind::GroupSeal => "group_seal",
+            Kind::GroupOpen => "group_open",
+            Kind::GroupProve => "group_prove",
             Kind::AnnouncementAccept => "announcement_accept",
             Kind::AuditAppend => "audit_append",
             Kind::ReplayCheck => "replay_check",
@@ -159,6 +169,9 @@ impl Case {
             Kind::SessionSeal(class) => Box::new(RecordSeal::new(suite, backend, class)?),
             Kind::SessionOpen(class) => Box::new(RecordOpen::new(suite, backend, class)?),
             Kind::HandshakeTotal => Box::new(HandshakeTotal::new(suite, backend)?),
+            Kind::GroupSeal => Box::new(GroupSeal::new(suite, backend)?),
+            Kind::GroupOpen => Box::new(GroupOpen::new(suite, backend)?),
+            Kind::GroupProve => Box::new(GroupProve::new(suite, backend)?),
             Kind::AnnouncementAccept => Box::new(AnnouncementAccept::new(suite, backend)?),
             Kind::AuditAppend => Box::new(AuditAppend::new(suite, backend)?),
             Kind::ReplayCheck => Box::new(ReplayCheck::new()),

@@ -10,6 +10,7 @@ mod audit;
 mod case;
 mod e2e;
 mod fleet;
+mod group;
 mod junk;
 mod lookup;
 mod open;

@@ -159,6 +159,42 @@ impl Symmetric {
     }
 }
 
+/// A record's encryption and nothing else of it.
+pub(super) struct BareAead {
+    key: Box<dyn backend::AeadKey>,
+    aad: Vec<u8>,
+    sealed: Vec<u8>,
+    buffer: Vec<u8>,
+    bytes: usize,
+}
+
+impl BareAead {
+    /// For a payload of `bytes`.
+    pub(super) fn new(suite: SessionSuite, backend: Backend, bytes: usize) -> Result<Self, BenchError> {
+        let key = backend.aead_key(suite.aead(), &Secret::new([0x11; Aead::KEY_LEN]));
+        // Header and topic hash.
+        let aad = vec![0xa5; pqc_iiot_core::session::HEADER_LEN + suite.hash().output_len()];
+        let mut sealed = vec![0x42; bytes];
+        key.seal(&NONCE, &aad, &mut sealed).map_err(|_| FAILED)?;
+        let buffer = Vec::with_capacity(sealed.len());
+        Ok(Self { key, aad, sealed, buffer, bytes })
+    }
+
+    pub(super) fn seal(&mut self) -> Result<(), BenchError> {
+        self.buffer.resize(self.bytes, 0x42);
+        // The nonce repeats: this key protects nothing.
+        let sealed = self.key.seal(black_box(&NONCE), &self.aad, &mut self.buffer);
+        sealed.map_err(|_| BenchError::Outcome("the bare AEAD failed"))
+    }
+
+    pub(super) fn open(&mut self) -> Result<(), BenchError> {
+        self.buffer.clear();
+        self.buffer.extend_from_slice(&self.sealed);
+        let opened = self.key.open(black_box(&NONCE), &self.aad, &mut self.buffer);
+        opened.map_err(|_| BenchError::Outcome("the bare AEAD failed"))
+    }
+}
+
 /// Encapsulates to `key` and derives and encrypts under the result.
 pub(super) fn encapsulate_and_seal(
     key: &EncapsulationKey,

@@ -2,7 +2,6 @@
 
 mod insiders;
 mod network;
-mod speed;
 mod wire;
 
 use alloc::collections::BTreeMap;

@@ -2,20 +2,18 @@
 
 use std::hint::black_box;
 
-use pqc_iiot_core::crypto::backend::{AeadKey, Backend};
-use pqc_iiot_core::crypto::secret::Secret;
-use pqc_iiot_core::crypto::suite::{Aead, SessionSuite};
-use pqc_iiot_core::session::{Class, HEADER_LEN, MAX_EPOCH_MESSAGES, Plain, RESERVED_BLOCKS};
+use pqc_iiot_core::crypto::backend::Backend;
+use pqc_iiot_core::crypto::suite::SessionSuite;
+use pqc_iiot_core::session::{Class, MAX_EPOCH_MESSAGES, Plain, RESERVED_BLOCKS};
 
-use super::{NOT_OPENED, Pair, SETUP};
-use crate::bench::primitives::stamp;
+use super::{NOT_OPENED, Pair};
+use crate::bench::primitives::{BareAead, stamp};
 use crate::bench::{BenchError, Workload};
 
 /// A telemetry reading.
 const PAYLOAD: usize = 256;
 /// Of so many records sealed, one is opened afterwards.
 const OPENED_EVERY: usize = 128;
-const NONCE: [u8; 12] = [0x24; 12];
 
 /// Whole reservations, so that each sample has its share of a chain's steps.
 fn operations(class: Class) -> usize {
@@ -41,7 +39,7 @@ impl RecordSeal {
         class: Class,
     ) -> Result<Self, BenchError> {
         let pair = Pair::settled(suite, backend)?;
-        let aead = BareAead::new(suite, backend)?;
+        let aead = BareAead::new(suite, backend, PAYLOAD)?;
         Ok(Self { suite, backend, class, pair, payload: vec![0x42; PAYLOAD], aead, sealed: Vec::new() })
     }
 }
@@ -103,7 +101,7 @@ impl RecordOpen {
         class: Class,
     ) -> Result<Self, BenchError> {
         let pair = Pair::settled(suite, backend)?;
-        let aead = BareAead::new(suite, backend)?;
+        let aead = BareAead::new(suite, backend, PAYLOAD)?;
         let records = Vec::with_capacity(operations(class));
         Ok(Self { suite, backend, class, pair, payload: vec![0x42; PAYLOAD], records, aead, last: None })
     }
@@ -149,39 +147,5 @@ fn check(plain: Plain, expected: &[u8]) -> Result<(), BenchError> {
     match plain {
         Plain::Body(payload) | Plain::Telemetry { payload, .. } if payload == expected => Ok(()),
         _ => Err(NOT_OPENED),
-    }
-}
-
-/// A record's encryption and nothing else of it.
-struct BareAead {
-    key: Box<dyn AeadKey>,
-    aad: Vec<u8>,
-    sealed: Vec<u8>,
-    buffer: Vec<u8>,
-}
-
-impl BareAead {
-    fn new(suite: SessionSuite, backend: Backend) -> Result<Self, BenchError> {
-        let key = backend.aead_key(suite.aead(), &Secret::new([0x11; Aead::KEY_LEN]));
-        // Header and topic hash.
-        let aad = vec![0xa5; HEADER_LEN + suite.hash().output_len()];
-        let mut sealed = vec![0x42; PAYLOAD];
-        key.seal(&NONCE, &aad, &mut sealed).map_err(|_| SETUP)?;
-        let buffer = Vec::with_capacity(sealed.len());
-        Ok(Self { key, aad, sealed, buffer })
-    }
-
-    fn seal(&mut self) -> Result<(), BenchError> {
-        self.buffer.resize(PAYLOAD, 0x42);
-        // The nonce repeats: this key protects nothing.
-        let sealed = self.key.seal(black_box(&NONCE), &self.aad, &mut self.buffer);
-        sealed.map_err(|_| BenchError::Outcome("the bare AEAD failed"))
-    }
-
-    fn open(&mut self) -> Result<(), BenchError> {
-        self.buffer.clear();
-        self.buffer.extend_from_slice(&self.sealed);
-        let opened = self.key.open(black_box(&NONCE), &self.aad, &mut self.buffer);
-        opened.map_err(|_| BenchError::Outcome("the bare AEAD failed"))
     }
 }

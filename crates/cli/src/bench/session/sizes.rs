@@ -11,7 +11,7 @@ use super::{Pair, SETUP};
 use crate::bench::fleet::{random, set_of};
 use crate::bench::report::Row;
 use crate::bench::store::{MIB, resident};
-use crate::bench::{BenchError, interrupted};
+use crate::bench::{BenchError, group, interrupted};
 
 /// A telemetry reading.
 const PAYLOAD: usize = 256;
@@ -49,6 +49,7 @@ pub(in crate::bench) fn sizes(stop: &AtomicBool) -> Result<(Vec<Row>, Held), Ben
             let target = size.target.filter(|_| suite == SessionSuite::Hybrid);
             Row::size(size.name, suite, size.of, size.bytes, size.baseline, target)
         }));
+        rows.extend(group::sizes(suite, suite == SessionSuite::Hybrid)?);
     }
     Ok((rows, held))
 }
