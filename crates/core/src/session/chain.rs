@@ -75,12 +75,12 @@ impl Ahead {
         // One allocation: a vector that grows leaves copies behind.
         let mut keys = Zeroizing::new(Vec::with_capacity(left.len() + 2 * len * blocks as usize));
         keys.extend_from_slice(left);
+        let mut key = self.end()?;
         for _ in 0..blocks {
-            let key = keys.len().checked_sub(len)?;
-            let key = PseudorandomKey::from_slice(self.hash, keys.get(key..)?)?;
-            let from = keys.len();
-            keys.resize(from + 2 * len, 0);
-            key.expand(labels::SESSION_BLOCK.as_bytes(), keys.get_mut(from..)?).ok()?;
+            let (seed, next) = key.step()?;
+            keys.extend_from_slice(seed.expose());
+            keys.extend_from_slice(next.expose());
+            key = next;
         }
         Some(Self { hash: self.hash, keys, at: 0 })
     }

@@ -85,20 +85,28 @@ impl Devices {
         done: &AtomicU32,
         stop: &AtomicBool,
     ) -> Result<(), BenchError> {
-        let (mut next, mut unanswered) = (0, 0);
+        let (mut next, mut unanswered, mut again) = (0, 0, 0);
         while next < total || !self.is_idle() {
             interrupted(stop)?;
             let full = next == total || self.handshakes.len() + self.waiting.len() >= WINDOW;
-            if full && unanswered == 0 {
-                return Err(FAILED);
-            }
-            let answered = if full { answers.recv().ok() } else { answers.try_recv().ok() };
+            let silent = full && unanswered == 0;
+            let answered = match full {
+                true if silent => None,
+                true => answers.recv().ok(),
+                false => answers.try_recv().ok(),
+            };
             let mut flight = Vec::new();
             if let Some(answered) = answered {
                 unanswered -= 1;
+                again = if answered.is_empty() { again } else { 0 };
                 for (device, payload) in answered {
                     flight.extend(self.answer(device, payload)?);
                 }
+            } else if silent && again < 3 {
+                // The hub loads a certificate and drops the m1 that made it do so: it comes again.
+                again += 1;
+                let to = self.topics.session_init(&self.hub.claims().subject);
+                flight.extend(self.handshakes.values().map(|expected| (to.clone(), expected.m1().to_vec())));
             } else if full {
                 return Err(FAILED);
             } else {

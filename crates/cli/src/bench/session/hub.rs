@@ -28,7 +28,7 @@ const SUITE: SessionSuite = SessionSuite::Hybrid;
 /// What passes for the hub from one flight to the next: far more than it needs, so that sessions come to rest as they would.
 const TICK: Duration = Duration::from_millis(250);
 /// Certificates kept parsed, so that their memory is nothing beside that of sessions.
-const PARSED: usize = 256;
+const PARSED: usize = if cfg!(debug_assertions) { 8 } else { 256 };
 /// The time in which all are to rekey.
 const TARGET: f64 = 600.0;
 
