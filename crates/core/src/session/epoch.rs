@@ -15,6 +15,7 @@ use crate::crypto::kdf::PseudorandomKey;
 use crate::crypto::labels;
 use crate::crypto::suite::SessionSuite;
 use crate::ids::BootId;
+use crate::time::Monotonic;
 
 /// The keys of one epoch.
 pub(super) struct Epoch {
@@ -107,6 +108,11 @@ impl Epoch {
 
     pub(super) fn receive_chains_mut(&mut self) -> impl Iterator<Item = &mut ReceiveChain> {
         self.receive.iter_mut()
+    }
+
+    /// When the first block is to be erased that is kept for late records only.
+    pub(super) fn skipped_until(&self) -> Option<Monotonic> {
+        self.receive.iter().filter_map(ReceiveChain::skipped_until).min()
     }
 
     pub(super) fn send_chains_mut(&mut self) -> impl Iterator<Item = &mut SendChain> {

@@ -114,6 +114,8 @@ pub struct Session {
     telling: Telling,
     /// The peer's records prove that it has the keys.
     confirmed: bool,
+    /// While it rests: when the first key that it keeps for late records is to be erased.
+    skipped_until: Option<Monotonic>,
     /// Records sent and received in this epoch.
     sent: u64,
     received: u64,
@@ -138,6 +140,7 @@ impl Session {
             confirmed_boots: [boot_out; 3],
             telling: Telling::default(),
             confirmed: false,
+            skipped_until: None,
             sent: 0,
             received: 0,
         })
@@ -256,6 +259,9 @@ impl Session {
     pub fn shrink(&mut self) {
         let current = if let Current::Awake(epoch) = &mut self.current { Some(&mut **epoch) } else { None };
         let previous = self.previous.as_mut().map(|(epoch, _)| &mut **epoch);
+        if let Some(epoch) = &current {
+            self.skipped_until = epoch.skipped_until();
+        }
         for epoch in [current, previous, self.next.as_deref_mut()].into_iter().flatten() {
             epoch.shrink();
         }

@@ -284,6 +284,13 @@ impl ReceiveChain {
         }
     }
 
+    /// When the first block is to be erased that is kept for late records only.
+    pub(super) fn skipped_until(&self) -> Option<Monotonic> {
+        let newest = self.next.0.saturating_sub(1);
+        let skipped = self.blocks.iter().filter(|block| block.index != newest);
+        skipped.map(|block| block.since.plus(SKIPPED_FOR)).min()
+    }
+
     /// Erases what was kept too long, and the oldest of what is too much.
     pub(super) fn expire(&mut self, now: Monotonic) {
         let newest = self.next.0.saturating_sub(1);

@@ -105,15 +105,25 @@ impl Session {
         if ends {
             self.previous = None;
         }
-        if let Current::Awake(epoch) = &mut self.current {
+        let rests = matches!(self.current, Current::Packed(_));
+        let skipped = rests && self.skipped_until.is_some_and(|at| at <= now);
+        if (skipped || !rests)
+            && let Some(epoch) = self.current.wake()
+        {
             epoch.receive_chains_mut().for_each(|chain| chain.expire(now));
         }
-        ends
+        if skipped {
+            self.shrink();
+        }
+        ends || skipped
     }
 
-    /// When [`Session::expire`] has something to do.
+    /// When [`Session::expire`] has something to do. One in use erases by itself, with its records.
     pub fn expires(&self) -> Option<Monotonic> {
-        self.previous.as_ref().and_then(|(_, heard)| heard.map(|heard| heard.plus(EPOCH_DRAIN)))
+        let previous =
+            self.previous.as_ref().and_then(|(_, heard)| heard.map(|heard| heard.plus(EPOCH_DRAIN)));
+        let rests = matches!(self.current, Current::Packed(_));
+        [previous, self.skipped_until.filter(|_| rests)].into_iter().flatten().min()
     }
 
     pub(super) fn switch_on_record(&mut self, now: Monotonic) {

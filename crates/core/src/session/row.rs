@@ -116,6 +116,7 @@ impl Session {
             accepted: accepted.map(Box::new),
             confirmed_boots,
             telling: Telling::default(),
+            skipped_until: None,
             confirmed,
             sent,
             received,

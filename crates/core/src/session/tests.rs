@@ -133,6 +133,24 @@ fn a_record_opens_once_in_its_session_direction_topic_and_class() {
 }
 
 #[test]
+fn a_session_at_rest_erases_in_its_time_what_it_keeps_for_late_records() {
+    let (mut a, mut b) = pair();
+    let records: Vec<_> = (1..200).map(|number| telemetry(&mut a, 1, number)).collect();
+    open(&mut b, &records[198]).unwrap();
+    b.shrink();
+    let before = b.to_row();
+    let due = b.expires().expect("blocks were left out");
+    assert_eq!(due, Monotonic(SKIPPED_FOR));
+    assert!(!b.expire(Monotonic(SKIPPED_FOR - Duration::from_secs(1))));
+    assert!(b.expire(due), "the row is to be written");
+    assert!(b.to_row().len() + 32 < before.len(), "a key is gone");
+    assert_eq!(b.expires(), None);
+    let header = Header::parse(&records[0]).unwrap();
+    assert!(b.open(due, &header, &TOPIC, records[0].clone()).is_err());
+    assert!(open(&mut b, &records[197]).is_ok(), "its block is the newest");
+}
+
+#[test]
 fn losing_sixty_thousand_records_in_a_row_does_not_end_a_session() {
     let (mut a, mut b) = pair();
     for lost in [51, 500, 60_000] {

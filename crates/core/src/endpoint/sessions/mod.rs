@@ -340,7 +340,9 @@ impl Pair {
         let half_open = self.half_open.as_ref().map(|half_open| {
             half_open.since.plus(if half_open.patient { HANDSHAKE_PATIENCE } else { HALF_OPEN_FOR })
         });
-        let draining = self.draining.as_ref().and_then(|live| live.erase_at).map(|(at, _)| at);
+        let draining = self.draining.as_ref().and_then(|live| {
+            [live.erase_at.map(|(at, _)| at), live.session.expires()].into_iter().flatten().min()
+        });
         let current = self.current.as_ref().and_then(|live| {
             let silent = live.unread.map(|unread| unread.ask.min(unread.since.plus(policy.silence)));
             let again = live.ratchet_again.map(|(at, _)| at);

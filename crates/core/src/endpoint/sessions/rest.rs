@@ -68,6 +68,7 @@ impl Sessions {
                 self.awake.queue.push_back((now.plus(REST_AFTER), peer));
             } else {
                 pair.rest();
+                self.schedule(&peer);
             }
         }
         let next = self.awake.queue.front().map(|(at, _)| *at);

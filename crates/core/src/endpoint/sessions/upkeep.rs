@@ -46,13 +46,22 @@ impl Endpoint {
         }
     }
 
+    /// What was kept for late records is erased in its time, on disk too.
+    fn erase_keys(&mut self, peer: &PeerId, now: Monotonic) {
+        let Some(pair) = self.sessions.pairs.get_mut(peer) else { return };
+        let current = pair.current.as_deref_mut().map(|live| (live, Slot::Current));
+        let draining = pair.draining.as_deref_mut().map(|live| (live, Slot::Draining));
+        for (live, slot) in [current, draining].into_iter().flatten() {
+            if live.session.expires().is_some_and(|at| at <= now) && live.session.expire(now) {
+                let change = live.change(peer, slot, &[]);
+                self.barrier.persist(alloc::vec![change], Vec::new());
+            }
+        }
+    }
+
     fn current_timeout(&mut self, peer: &PeerId, now: Monotonic) {
         let policy = self.sessions.policy;
-        let Some(live) = self.sessions.current_mut(peer) else { return };
-        if live.session.expires().is_some_and(|at| at <= now) && live.session.expire(now) {
-            let change = live.change(peer, Slot::Current, &[]);
-            self.barrier.persist(alloc::vec![change], Vec::new());
-        }
+        self.erase_keys(peer, now);
         let Some(live) = self.sessions.current_mut(peer) else { return };
         if live.known_due.is_some_and(|at| at <= now) {
             live.known_due = None;
