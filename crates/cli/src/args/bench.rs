@@ -20,7 +20,7 @@ Examples:
   pqc-iiot bench --plot bench.svg
   pqc-iiot bench crash
 
-Each row stands beside its baseline: the primitives that it cannot do without, sampled in turn with it. Takes about five \
+Each row stands beside its baseline: the primitives that it cannot do without, sampled in turn with it. Takes about ten \
 minutes; leave the machine idle meanwhile. Only optimised builds give figures worth quoting. docs/benchmarks.md says \
 what each row measures."
 )]

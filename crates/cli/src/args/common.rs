@@ -48,7 +48,7 @@ pub(crate) struct ConnectionArgs {
     /// Not accepted: other users see the command line
     #[arg(short = 'P', long, hide = true, value_name = "SECRET")]
     pub(crate) password: Option<String>,
-    /// MQTT client identifier [default: the peer id]
+    /// MQTT client identifier [default: the peer id, with a suffix for `sub`]
     #[arg(short = 'i', long, value_name = "ID")]
     pub(crate) client_id: Option<String>,
     /// Allow plain TCP (mqtt://) to another machine: contents stay sealed, but who talks to whom, topics and the

@@ -144,7 +144,7 @@ fn capabilities(checks: &mut Checks, keeper: &Keeper) {
         checks.ok("provider", named(true));
     } else {
         let words = format!("{}; without: {}", named(true), named(false));
-        checks.note("provider", words, Some("for production, keep the identity in a TPM or HSM"));
+        checks.note("provider", words, Some("none yet (hardware keys are not supported): keep the directory and its key file apart in backups"));
     }
 }
 

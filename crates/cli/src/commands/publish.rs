@@ -84,7 +84,7 @@ pub(super) fn run(args: &PubArgs, context: &Context) -> Result<()> {
         let confirmed = sent.confirmed.unwrap_or(sent.sent);
         if confirmed < sent.sent {
             context.output.note(format_args!(
-                "{} of {} messages are not confirmed by {} yet; they stay in the outbox and are sent again by the next command with this identity",
+                "{} of {} messages are not confirmed by {} yet; they stay in the outbox and are sent again by the next `pub`, `sub` or `proxy` with this identity",
                 sent.sent - confirmed, sent.sent, sent.peer
             ));
         }
@@ -412,7 +412,7 @@ fn publish_error(peer: &PeerId, error: PublishError) -> CliError {
     match error {
         PublishError::Refused(SendFailure::NoGrant) => CliError::new(ErrorKind::Refused, what)
             .because(SendFailure::NoGrant)
-            .fix("let the authority issue certificates with --grant 'publish:TOPIC' here and --grant 'subscribe:TOPIC' there"),
+            .fix("see `pqc-iiot device show` on both sides, and let the authority issue certificates with --grant 'publish:TOPIC' here (for a command 'command:TOPIC') and --grant 'subscribe:TOPIC' there"),
         PublishError::Refused(failure @ (SendFailure::Revoked | SendFailure::Expired)) => {
             CliError::new(ErrorKind::Refused, what).because(failure).fix("see `pqc-iiot status`")
         }
