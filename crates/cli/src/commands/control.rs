@@ -131,7 +131,10 @@ impl Published {
             writeln!(out, "written: {} (for topic {topic}, retained)", file.display())?;
         }
         if self.brokers.is_empty() && self.files.is_empty() && self.failed.is_empty() {
-            writeln!(out, "NOT PUBLISHED, so nobody knows it yet: no --broker was named. Next: pqc-iiot ca publish --broker URL")?;
+            writeln!(
+                out,
+                "NOT PUBLISHED, so nobody knows it yet: no --broker was named. Next: pqc-iiot ca publish --broker URL"
+            )?;
         }
         Ok(())
     }

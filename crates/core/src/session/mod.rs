@@ -103,7 +103,7 @@ pub struct Session {
     /// Most sessions have no other, and most of them rest: a hundred thousand are to fit.
     current: Current,
     /// The epoch before, for records still on their way, and when the current one was first heard.
-    previous: Option<(Box<Epoch>, Option<Monotonic>)>,
+    previous: Option<(Current, Option<Monotonic>)>,
     /// The epoch that an answer of ours began; the peer's first record in it ends the current one.
     next: Option<Box<Epoch>>,
     offered: Option<Box<Offered>>,
@@ -257,15 +257,16 @@ impl Session {
     /// Lets go of all that is only there to be fast: expanded keys, keys derived ahead, room for more. The next record
     /// pays for what it needs of them; the blocks stay open.
     pub fn shrink(&mut self) {
-        let current = if let Current::Awake(epoch) = &mut self.current { Some(&mut **epoch) } else { None };
-        let previous = self.previous.as_mut().map(|(epoch, _)| &mut **epoch);
-        if let Some(epoch) = &current {
+        if let Current::Awake(epoch) = &self.current {
             self.skipped_until = epoch.skipped_until();
         }
-        for epoch in [current, previous, self.next.as_deref_mut()].into_iter().flatten() {
-            epoch.shrink();
+        let previous = self.previous.as_mut().map(|(epoch, _)| epoch);
+        for epoch in [Some(&mut self.current), previous].into_iter().flatten() {
+            epoch.rest(self.suite.hash());
         }
-        self.current.rest(self.suite.hash());
+        if let Some(next) = &mut self.next {
+            next.shrink();
+        }
         if let Some(offered) = &mut self.offered {
             offered.shrink();
         }

@@ -1,4 +1,4 @@
-//! The current epoch of a session that rests: its durable form, and beside it what a restart would do without. A third of
+//! The epochs of a session that rests: its durable form, and beside it what a restart would do without. A third of
 //! what it takes in use.
 
 use alloc::boxed::Box;
@@ -18,7 +18,7 @@ use crate::time::Monotonic;
 /// Room for both parts of most epochs: a writer that grows leaves copies behind.
 const ROOM: usize = 4096;
 
-/// The current epoch.
+/// The current epoch, or the one before.
 pub(super) enum Current {
     /// In use.
     Awake(Box<Epoch>),
@@ -81,6 +81,7 @@ impl Current {
     /// Packs it.
     pub(super) fn rest(&mut self, hash: HashAlgorithm) {
         if let Self::Awake(epoch) = self {
+            epoch.shrink();
             *self = Self::Packed(Packed::of(epoch, hash));
         }
     }

@@ -146,27 +146,32 @@ impl Session {
         if self.current.number() == number {
             return self.current.view();
         }
-        let previous = self.previous.as_ref().map(|(epoch, _)| &**epoch);
-        let live = [previous, self.next.as_deref()];
-        live.into_iter().flatten().find(|epoch| epoch.number == number).map(View::Kept)
+        if let Some((previous, _)) = &self.previous
+            && previous.number() == number
+        {
+            return previous.view();
+        }
+        self.next.as_deref().filter(|epoch| epoch.number == number).map(View::Kept)
     }
 
     pub(super) fn live_mut(&mut self, number: u16) -> Option<&mut Epoch> {
         if self.current.number() == number {
             return self.current.wake();
         }
-        let previous = self.previous.as_mut().map(|(epoch, _)| &mut **epoch);
-        let live = [previous, self.next.as_deref_mut()];
-        live.into_iter().flatten().find(|epoch| epoch.number == number)
+        if let Some((previous, _)) = &mut self.previous
+            && previous.number() == number
+        {
+            return previous.wake();
+        }
+        self.next.as_deref_mut().filter(|epoch| epoch.number == number)
     }
 
     fn switch_to(&mut self, next: Box<Epoch>, heard: Option<Monotonic>) {
         if let Some(epoch) = self.current.wake() {
             epoch.retire();
         }
-        if let Current::Awake(before) = core::mem::replace(&mut self.current, Current::Awake(next)) {
-            self.previous = Some((before, heard));
-        }
+        let before = core::mem::replace(&mut self.current, Current::Awake(next));
+        self.previous = Some((before, heard));
         (self.next, self.offered, self.accepted) = (None, None, None);
         self.telling = super::numbers::Telling::default();
         (self.sent, self.received) = (0, 0);

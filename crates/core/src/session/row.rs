@@ -36,12 +36,16 @@ impl Session {
         writer.array(15).uint(VERSION).uint(self.suite.id().into()).uint(self.role as u64);
         writer.bytes(self.sid_in.as_bytes()).bytes(self.sid_out.as_bytes()).bytes(self.gate.expose());
         self.current.encode(&mut writer);
-        for epoch in [self.previous.as_ref().map(|(epoch, _)| &**epoch), self.next.as_deref()] {
-            match epoch {
-                Some(epoch) => encode_epoch(&mut writer, epoch),
-                None => {
-                    writer.null();
-                }
+        match &self.previous {
+            Some((epoch, _)) => epoch.encode(&mut writer),
+            None => {
+                writer.null();
+            }
+        }
+        match &self.next {
+            Some(epoch) => encode_epoch(&mut writer, epoch),
+            None => {
+                writer.null();
             }
         }
         match &self.offered {
@@ -110,7 +114,7 @@ impl Session {
             sid_out,
             gate,
             current: Current::Awake(Box::new(current)),
-            previous: previous.map(|epoch| (Box::new(epoch), Some(now))),
+            previous: previous.map(|epoch| (Current::Awake(Box::new(epoch)), Some(now))),
             next: next.map(Box::new),
             offered: offered.map(Box::new),
             accepted: accepted.map(Box::new),
