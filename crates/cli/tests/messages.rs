@@ -5,62 +5,14 @@
 mod common;
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::process::{Child, Stdio};
-use std::sync::mpsc::{Receiver, channel};
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
+use common::listener::Listener;
 use common::{Done, Shell};
 use pqc_iiot_mqtt::broker::EmbeddedBroker;
 use pqc_iiot_mqtt::testing::{TestCa, tls_proxy};
 use serde_json::Value;
-
-/// `sub`, once it is subscribed.
-struct Listener {
-    child: Child,
-    notes: Receiver<String>,
-}
-
-impl Listener {
-    fn start(shell: &Shell, line: &str) -> Self {
-        let mut command = shell.command(line.split(' '));
-        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        let mut said = BufReader::new(child.stderr.take().unwrap());
-        let mut line = String::new();
-        while !line.contains("listening on") {
-            line.clear();
-            assert_ne!(said.read_line(&mut line).unwrap(), 0, "sub ended before it listened");
-        }
-        let (notes, said_later) = channel();
-        std::thread::spawn(move || {
-            for line in said.lines().map_while(Result::ok) {
-                // Not everybody listens.
-                let _ = notes.send(line);
-            }
-        });
-        Self { child, notes: said_later }
-    }
-
-    /// Waits for a note on standard error.
-    fn until(&self, text: &str) {
-        loop {
-            let line = self.notes.recv_timeout(Duration::from_secs(60)).expect("a note that never came");
-            if line.contains(text) {
-                return;
-            }
-        }
-    }
-
-    fn finish(mut self) -> (i32, String) {
-        let mut out = String::new();
-        self.child.stdout.take().unwrap().read_to_string(&mut out).unwrap();
-        (self.child.wait().unwrap().code().unwrap_or(-1), out)
-    }
-
-    fn signal(&self, name: &str) {
-        let status = std::process::Command::new("kill").args([name, &self.child.id().to_string()]).status();
-        assert!(status.unwrap().success());
-    }
-}
 
 fn urls(broker: &EmbeddedBroker) -> [(&'static str, String); 2] {
     [("5", format!("mqtt://{}", broker.v5())), ("3.1.1", format!("mqtt://{}", broker.v311()))]

@@ -3,9 +3,11 @@
 
 mod common;
 
-use common::plant::{Plant, peer};
+use std::time::Duration;
+
+use common::plant::{Member, Plant, peer};
 use common::{BOTH, Broker};
-use pqc_iiot_core::endpoint::SendFailure;
+use pqc_iiot_core::endpoint::{GroupStatus, MemberState, SendFailure};
 use pqc_iiot_core::topic::TopicFilter;
 use pqc_iiot_mqtt::client::PublishError;
 
@@ -67,11 +69,24 @@ async fn a_group_that_ends_is_sealed_and_refuses() {
     let filter = TopicFilter::new(topic.as_str()).unwrap();
     press.client.create_group(filter.clone()).await.unwrap();
     press.client.add_subscriber(filter.clone(), peer("gateway")).await.unwrap();
+    // What it has is told once it says so.
+    until_groups(&press, |groups| groups[0].members == [(peer("gateway"), MemberState::HasKey)]).await;
     press.client.publish_topic(&topic, b"20.5".to_vec()).await.unwrap();
     gateway.until("the record", |told| told.group.len() == 1).await;
     press.client.end_group(filter.clone()).await.unwrap();
+    assert!(press.client.groups().await.unwrap().iter().all(|group| group.ended));
     gateway.until("the seal", |told| told.group_verified.len() == 1).await;
     let refused = Err(PublishError::Refused(SendFailure::NoGroup));
     assert_eq!(press.client.publish_topic(&topic, b"x".to_vec()).await, refused);
     assert_eq!(press.client.end_group(filter).await, refused);
+}
+
+/// Waits until the publisher's groups are as `right` says.
+async fn until_groups(press: &Member, right: impl Fn(&[GroupStatus]) -> bool) {
+    let waiting = async {
+        while !right(&press.client.groups().await.unwrap()) {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), waiting).await.expect("groups that never were so");
 }

@@ -8,27 +8,39 @@ use pqc_iiot_core::topic::{Topic, TopicFilter};
 
 use super::common::{ConnectionArgs, UnlockArgs, broker_url};
 
-/// Send sealed messages to a peer.
+/// Send sealed messages to a peer, or to a topic group of many.
 #[derive(Debug, Args)]
 #[command(
-    group = ArgGroup::new("source").args(["message", "file", "stdin_lines"]).required(true).multiple(true),
+    group = ArgGroup::new("source").args(["message", "file", "stdin_lines", "end"]).required(true).multiple(true),
     after_help = "\
 Examples:
   pqc-iiot pub --dir press-7 --broker mqtt://localhost --to gateway -t plant/temp -m 21.5
   pqc-iiot pub --dir press-7 --broker mqtts://broker.example --to gateway -t plant/log -l < log.txt
   pqc-iiot pub --dir press-7 --broker mqtt://localhost --to gateway -t plant/rows -l -f rows.csv
+  pqc-iiot pub --dir press-7 --broker mqtt://localhost --group 'plant/hall/#' --to hall-1,hall-2,hall-3 -t plant/hall/rows -l < rows.csv
+  pqc-iiot pub --dir press-7 --broker mqtt://localhost --group 'plant/hall/#' --end
 
 Every message is on disk before it counts as sent, and is sent again until the peer has confirmed it, by whatever command \
 runs next with this identity. While `pqc-iiot proxy` runs on the same directory, goes through it. The peer must be online, or have been, so that its keys are known: its announcement and \
-prekeys are retained on the broker."
+prekeys are retained on the broker.
+
+With --group each message is sealed once for all peers of --to: they become the group's members, whoever was one and is not named is \
+removed, and the key changes, so that the removed read nothing from then on. Members must run (`pqc-iiot sub`) to be handed the key: \
+nothing is kept for those that do not. Before the command ends it signs what it sent; until then members know only that one of them sent it."
 )]
 pub(crate) struct PubArgs {
-    /// The peer it is sealed to
-    #[arg(long, value_name = "PEER", value_parser = PeerId::new)]
-    pub(crate) to: PeerId,
+    /// The peer it is sealed to; with --group all its members, separated by commas
+    #[arg(long, value_name = "PEER", value_parser = PeerId::new, value_delimiter = ',', required_unless_present = "end")]
+    pub(crate) to: Vec<PeerId>,
     /// The topic
-    #[arg(short, long, value_name = "TOPIC", value_parser = Topic::new)]
-    pub(crate) topic: Topic,
+    #[arg(short, long, value_name = "TOPIC", value_parser = Topic::new, required_unless_present = "end")]
+    pub(crate) topic: Option<Topic>,
+    /// Seal once for all peers of --to: the topic group for these topics, made if there is none
+    #[arg(long, value_name = "FILTER", value_parser = TopicFilter::new, conflicts_with_all = ["command", "content_type", "stream"])]
+    pub(crate) group: Option<TopicFilter>,
+    /// End the group once everything is sent: its members forget it, and so does this identity
+    #[arg(long, requires = "group")]
+    pub(crate) end: bool,
     /// The message
     #[arg(short, long, value_name = "TEXT", conflicts_with_all = ["file", "stdin_lines"])]
     pub(crate) message: Option<String>,
@@ -47,10 +59,11 @@ pub(crate) struct PubArgs {
     /// Independent message stream, 0 to 6
     #[arg(long, value_name = "N", default_value = "0", value_parser = stream)]
     pub(crate) stream: StreamId,
-    /// Give up when the peer's keys do not come within this time
+    /// Give up when the keys of a peer do not come within this time
     #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = humantime::parse_duration)]
     pub(crate) timeout: std::time::Duration,
-    /// How long to wait for the peer to confirm the last message; what is not confirmed then stays in the outbox
+    /// How long to wait for the peer to confirm the last message; what is not confirmed then stays in the outbox. With
+    /// --group: for its members to have its key, before anything is sent
     #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = humantime::parse_duration)]
     pub(crate) wait: std::time::Duration,
     // Last: the heading of the connection's options holds for all that follow.
@@ -64,9 +77,14 @@ pub(crate) struct PubArgs {
 Examples:
   pqc-iiot sub --dir gateway --broker mqtt://localhost --from press-7 -t 'plant/#' -v
   pqc-iiot sub --dir gateway --broker mqtt://localhost --from press-7 -t 'plant/+/temp' -C 10 --json
+  pqc-iiot sub --dir hall-1 --broker mqtt://localhost --from press-7 -t 'plant/hall/#' -v
 
 Prints only what a named peer signed, sealed to this identity, for its topic, once. Everything else is refused, counted and \
-recorded in the audit log. Ends with Ctrl-C. While `pqc-iiot proxy` runs on the same directory, goes through it.")]
+recorded in the audit log. Ends with Ctrl-C. While `pqc-iiot proxy` runs on the same directory, goes through it.
+
+Messages to a topic group (`pub --group`) prove at first only that some member of it sent them. They are printed once their sender's \
+signature came, seconds to minutes later. With --json they are told at once as unverified, and again when that is decided. Through a \
+proxy none come.")]
 pub(crate) struct SubArgs {
     /// A peer to trust messages from, once its announcement verifies; repeatable
     #[arg(long, value_name = "PEER", required = true, value_parser = PeerId::new)]
@@ -87,6 +105,9 @@ pub(crate) struct SubArgs {
     /// at its next start
     #[arg(long)]
     pub(crate) keep_session: bool,
+    /// Print messages to a topic group at once, marked [unverified]: any member of it may have made them
+    #[arg(long)]
+    pub(crate) unverified: bool,
     /// Print no newline after each message
     #[arg(short = 'N', long)]
     pub(crate) no_newline: bool,

@@ -15,6 +15,7 @@ mod identity;
 mod local;
 mod proxy;
 mod publish;
+mod publish_group;
 mod publish_local;
 mod queues;
 mod status;

@@ -1,26 +1,30 @@
 //! `pqc-iiot pub`.
 
+mod progress;
+mod source;
+
 use std::collections::VecDeque;
-use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read, Write};
-use std::path::Path;
+use std::io::{self, Read, Write};
+use std::ops::Deref;
 use std::time::Duration;
 
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::ProgressBar;
 use pqc_iiot_core::endpoint::{Event, SendFailure};
 use pqc_iiot_core::envelope::{Content, MAX_PROPERTY, MessageClass};
 use pqc_iiot_core::ids::PeerId;
-use pqc_iiot_core::limits::Limits;
+use pqc_iiot_core::topic::Topic;
 use pqc_iiot_mqtt::client::{ClientEvent, Delivery, Events, PublishError, SecureMqttClient};
 use serde::Serialize;
 use tokio::sync::{mpsc, watch};
 
 use super::client::{self, Client};
-use super::{Context, local, publish_local};
+use super::{Context, local, publish_group, publish_local};
 use crate::args::PubArgs;
 use crate::error::{CliError, ErrorKind, Result};
-use crate::files;
 use crate::output::Report;
+pub(super) use progress::progress_bar;
+use progress::{show_backlog, waiting};
+pub(super) use source::{Line, Source, read_lines};
 
 /// Messages handed over and not yet known to be on disk.
 pub(super) const ACCEPTING: usize = 64;
@@ -31,11 +35,9 @@ pub(super) const READ_AHEAD: usize = 64;
 /// How long to look for the cause of a failure.
 const CAUSE_PATIENCE: Duration = Duration::from_millis(200);
 /// When to say that the peer's keys are waited for.
-const HINT_AFTER: Duration = Duration::from_secs(2);
-/// How often the progress of earlier messages is looked at.
-const BACKLOG_EVERY: Duration = Duration::from_millis(200);
+pub(super) const HINT_AFTER: Duration = Duration::from_secs(2);
 /// How long the broker keeps the session of `pub` after it ended: long enough for a reconnect.
-const SESSION_EXPIRY_SECS: u32 = 300;
+pub(super) const SESSION_EXPIRY_SECS: u32 = 300;
 
 #[derive(Serialize)]
 pub(super) struct Sent {
@@ -62,6 +64,10 @@ pub(super) fn run(args: &PubArgs, context: &Context) -> Result<()> {
             format!("--content-type has more than {MAX_PROPERTY} bytes"),
         ));
     }
+    if let Some(filter) = &args.group {
+        return publish_group::run(filter, args, context);
+    }
+    let args = &Direct::new(args)?;
     let source = Source::open(args)?;
     if let Some(proxy) = local::find(&args.client, context)? {
         return publish_local::run(proxy, source, args, context);
@@ -92,42 +98,35 @@ pub(super) fn run(args: &PubArgs, context: &Context) -> Result<()> {
     })
 }
 
-/// Where messages come from, opened before anything is connected.
-pub(super) enum Source {
-    One(Vec<u8>),
-    Lines { input: Box<dyn Read + Send>, bytes: Option<u64> },
+/// What is for one peer.
+pub(super) struct Direct<'a> {
+    args: &'a PubArgs,
+    pub(super) to: &'a PeerId,
+    pub(super) topic: &'a Topic,
 }
 
-impl Source {
-    fn open(args: &PubArgs) -> Result<Self> {
-        let limit = Limits::default().message;
-        let cannot = |path: &Path, error: io::Error| {
-            CliError::new(ErrorKind::Failed, format!("cannot read {}", path.display())).because(error)
+impl<'a> Direct<'a> {
+    fn new(args: &'a PubArgs) -> Result<Self> {
+        let ([to], Some(topic)) = (args.to.as_slice(), &args.topic) else {
+            return Err(CliError::new(ErrorKind::Usage, "more than one peer in --to")
+                .because("a message is sealed to one peer, or to a topic group")
+                .fix("name the group's topics: --group FILTER, for instance --group TOPIC"));
         };
-        match (&args.message, &args.file) {
-            (Some(text), _) => Ok(Self::One(text.clone().into_bytes())),
-            (None, Some(path)) if args.stdin_lines => {
-                let file = File::open(path).map_err(|error| cannot(path, error))?;
-                let bytes = file.metadata().ok().map(|metadata| metadata.len());
-                Ok(Self::Lines { input: Box::new(file), bytes })
-            }
-            (None, Some(path)) => {
-                let read = files::read(path, limit, "message", ErrorKind::Failed);
-                read.map(Self::One).map_err(|error| match path.metadata() {
-                    Ok(metadata) if metadata.len() > limit as u64 => error.fix(
-                        "send a long file line by line with -l, or in parts: one message holds at most 256 KiB",
-                    ),
-                    _ => error.fix("correct --file"),
-                })
-            }
-            (None, None) => Ok(Self::Lines { input: Box::new(io::stdin()), bytes: None }),
-        }
+        Ok(Self { args, to, topic })
     }
 }
 
-async fn send(client: &mut Client, source: Source, args: &PubArgs, context: &Context) -> Result<Sent> {
+impl Deref for Direct<'_> {
+    type Target = PubArgs;
+
+    fn deref(&self) -> &PubArgs {
+        self.args
+    }
+}
+
+async fn send(client: &mut Client, source: Source, args: &Direct<'_>, context: &Context) -> Result<Sent> {
     client.connected().await?;
-    let peer = &args.to;
+    let peer = args.to;
     client.handle.add_peer(peer.clone()).await.map_err(|error| publish_error(peer, error))?;
     ready(&mut client.events, peer, args.timeout, context).await?;
 
@@ -171,46 +170,6 @@ async fn send(client: &mut Client, source: Source, args: &PubArgs, context: &Con
         }
     }
     result
-}
-
-async fn waiting(handle: &SecureMqttClient) -> u64 {
-    handle.status().await.map_or(0, |status| status.endpoint.outbox.messages as u64)
-}
-
-/// Shows how the `backlog` of earlier commands drains; never ends.
-async fn show_backlog(
-    handle: &SecureMqttClient,
-    backlog: u64,
-    context: &Context,
-) -> std::convert::Infallible {
-    if context.output.shows_progress() && backlog > 0 {
-        let bar = ProgressBar::new(backlog);
-        let template = "{bar:40} {pos}/{len} earlier messages confirmed, {eta}";
-        bar.set_style(
-            ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()),
-        );
-        // Cleared also when the command is done first.
-        let bar = Cleared(bar);
-        let mut tick = tokio::time::interval(BACKLOG_EVERY);
-        loop {
-            tick.tick().await;
-            // This command's own come after them.
-            let left = waiting(handle).await.min(backlog - bar.0.position());
-            bar.0.set_position(backlog - left);
-            if left == 0 {
-                break;
-            }
-        }
-    }
-    std::future::pending().await
-}
-
-struct Cleared(ProgressBar);
-
-impl Drop for Cleared {
-    fn drop(&mut self) {
-        self.0.finish_and_clear();
-    }
 }
 
 /// Waits until the peer can be sent to.
@@ -282,7 +241,7 @@ async fn watch_events(events: &mut Events, peer: &PeerId, context: &Context) -> 
 
 struct Sender<'a> {
     handle: &'a SecureMqttClient,
-    args: &'a PubArgs,
+    args: &'a Direct<'a>,
     /// Not known to be on disk yet, and not yet confirmed.
     accepting: VecDeque<Delivery>,
     confirming: VecDeque<Delivery>,
@@ -294,7 +253,8 @@ struct Sender<'a> {
 impl Sender<'_> {
     /// Queues one message, after waiting for room in the windows.
     async fn queue(&mut self, payload: Vec<u8>) -> Result<()> {
-        let PubArgs { to, topic, stream, content_type, command, .. } = self.args;
+        let Direct { to, topic, .. } = *self.args;
+        let PubArgs { stream, content_type, command, .. } = &**self.args;
         let class = if *command { MessageClass::Command } else { MessageClass::Telemetry };
         let content = Content { class, content_type: content_type.clone(), ..Content::telemetry(payload) };
         if self.accepting.len() >= ACCEPTING {
@@ -310,7 +270,7 @@ impl Sender<'_> {
 
     async fn accept_oldest(&mut self) -> Result<()> {
         let Some(mut delivery) = self.accepting.pop_front() else { return Ok(()) };
-        delivery.accepted().await.map_err(|error| publish_error(&self.args.to, error))?;
+        delivery.accepted().await.map_err(|error| publish_error(self.args.to, error))?;
         self.sent += 1;
         self.confirming.push_back(delivery);
         Ok(())
@@ -318,7 +278,7 @@ impl Sender<'_> {
 
     async fn confirm_oldest(&mut self) -> Result<()> {
         let Some(delivery) = self.confirming.pop_front() else { return Ok(()) };
-        delivery.await.map_err(|error| publish_error(&self.args.to, error))?;
+        delivery.await.map_err(|error| publish_error(self.args.to, error))?;
         self.confirmed += 1;
         Ok(())
     }
@@ -362,48 +322,6 @@ impl Sender<'_> {
             self.progress.inc(bytes);
         }
         Ok(())
-    }
-}
-
-fn progress_bar(bytes: u64) -> ProgressBar {
-    let bar = ProgressBar::new(bytes);
-    let template = "{bar:40} {bytes}/{total_bytes} {bytes_per_sec} {eta}";
-    match ProgressStyle::with_template(template) {
-        Ok(style) => bar.with_style(style),
-        Err(_) => bar,
-    }
-}
-
-pub(super) struct Line {
-    pub(super) content: Vec<u8>,
-    /// With its line break.
-    bytes: u64,
-}
-
-/// Reads lines in bounded memory and hands them over until nobody wants more.
-pub(super) fn read_lines(input: Box<dyn Read + Send>, lines: &mpsc::Sender<Result<Line>>) {
-    let limit = Limits::default().message as u64 + 2;
-    let mut reader = BufReader::new(input);
-    loop {
-        let mut content = Vec::new();
-        let line = match (&mut reader).take(limit).read_until(b'\n', &mut content) {
-            Ok(0) => return,
-            Ok(read) if read as u64 == limit && content.last() != Some(&b'\n') => {
-                Err(CliError::new(ErrorKind::Failed, "a line is longer than a message may be")
-                    .because("one message holds at most 256 KiB"))
-            }
-            Ok(read) => {
-                if content.last() == Some(&b'\n') {
-                    content.pop();
-                }
-                Ok(Line { content, bytes: read as u64 })
-            }
-            Err(error) => Err(CliError::new(ErrorKind::Failed, "cannot read the input").because(error)),
-        };
-        let failed = line.is_err();
-        if lines.blocking_send(line).is_err() || failed {
-            return;
-        }
     }
 }
 

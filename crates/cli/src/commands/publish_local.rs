@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 use super::Context;
 use super::client;
 use super::local::{self, Found, Local};
-use super::publish::{Line, READ_AHEAD, Sent, Source, read_lines};
+use super::publish::{Direct, Line, READ_AHEAD, Sent, Source, read_lines};
 use crate::args::PubArgs;
 use crate::error::{CliError, ErrorKind, Result};
 use crate::proxy::{PEER, STREAM};
@@ -17,7 +17,7 @@ use crate::proxy::{PEER, STREAM};
 /// Messages that the proxy has not accepted yet; it takes as many at once.
 const WINDOW: usize = 32;
 
-pub(super) fn run(proxy: Found, source: Source, args: &PubArgs, context: &Context) -> Result<()> {
+pub(super) fn run(proxy: Found, source: Source, args: &Direct<'_>, context: &Context) -> Result<()> {
     if args.command {
         return Err(CliError::new(ErrorKind::Usage, "a running proxy takes no commands")
             .because("what local clients hand it is telemetry")
@@ -39,7 +39,7 @@ pub(super) fn run(proxy: Found, source: Source, args: &PubArgs, context: &Contex
     })
 }
 
-async fn send(proxy: Found, source: Source, args: &PubArgs) -> Result<u64> {
+async fn send(proxy: Found, source: Source, args: &Direct<'_>) -> Result<u64> {
     let mut sender = Sender { local: proxy.connect().await?, args, waiting: VecDeque::new(), sent: 0 };
     match source {
         Source::One(payload) => sender.publish(payload).await?,
@@ -62,7 +62,7 @@ async fn send(proxy: Found, source: Source, args: &PubArgs) -> Result<u64> {
 
 struct Sender<'a> {
     local: Local,
-    args: &'a PubArgs,
+    args: &'a Direct<'a>,
     waiting: VecDeque<u16>,
     sent: u64,
 }
@@ -80,7 +80,8 @@ impl Sender<'_> {
     }
 
     fn packet(&self, id: u16, payload: Vec<u8>) -> Result<v5_0::Publish, MqttError> {
-        let PubArgs { to, topic, stream, content_type, .. } = self.args;
+        let Direct { to, topic, .. } = *self.args;
+        let PubArgs { stream, content_type, .. } = &**self.args;
         let mut properties: Vec<Property> = vec![
             UserProperty::new(PEER, to.as_str())?.into(),
             UserProperty::new(STREAM, stream.value().to_string())?.into(),

@@ -1,5 +1,8 @@
 //! `pqc-iiot sub`.
 
+mod group;
+mod unproved;
+
 use std::collections::BTreeSet;
 use std::io::{self, IsTerminal, Write};
 use std::time::Duration;
@@ -17,6 +20,7 @@ use super::{Context, local, subscribe_local};
 use crate::args::SubArgs;
 use crate::error::{CliError, ErrorKind, Result};
 use crate::output::{Report, harmless};
+use unproved::Unproved;
 
 /// When to say which peers have not been heard of.
 pub(super) const HINT_AFTER: Duration = Duration::from_secs(10);
@@ -59,16 +63,23 @@ pub(super) fn run(args: &SubArgs, context: &Context) -> Result<()> {
     super::runtime()?.block_on(async {
         let mut client = prepared.start().await?;
         let handle = client.handle.clone();
+        let mut inbox = Inbox::new(args, context);
         let result = tokio::select! {
-            result = receive(&mut client, args, context) => result,
+            result = receive(&mut client, &mut inbox, args, context) => result,
             () = client::interrupted() => Err(CliError::new(ErrorKind::Interrupted, "interrupted")),
         };
         handle.shutdown().await;
+        inbox.leave();
         result
     })
 }
 
-async fn receive(client: &mut Client, args: &SubArgs, context: &Context) -> Result<()> {
+async fn receive(
+    client: &mut Client,
+    inbox: &mut Inbox<'_>,
+    args: &SubArgs,
+    context: &Context,
+) -> Result<()> {
     client.connected().await?;
     for peer in &args.from {
         client.handle.add_peer(peer.clone()).await.map_err(|error| {
@@ -88,7 +99,6 @@ async fn receive(client: &mut Client, args: &SubArgs, context: &Context) -> Resu
         context.output.note(format_args!("listening on {} as {}", filters.join(" "), handle.peer_id()));
         Ok(())
     };
-    let mut inbox = Inbox::new(args, context);
     let mut hint = std::pin::pin!(tokio::time::sleep(HINT_AFTER));
     let mut hinted = false;
     let mut subscribing = std::pin::pin!(subscribing);
@@ -99,9 +109,9 @@ async fn receive(client: &mut Client, args: &SubArgs, context: &Context) -> Resu
         let deadline = args.timeout.map(|patience| quiet_since + patience);
         let at_hand = if inbox.printed.len() < CONSUME_AT_ONCE { client.events.try_recv() } else { None };
         if let Some(event) = at_hand {
-            let before = inbox.received;
+            let before = inbox.heard;
             let enough = inbox.take(event)?;
-            if inbox.received != before {
+            if inbox.heard != before {
                 quiet_since = Instant::now();
             }
             if enough {
@@ -126,11 +136,11 @@ async fn receive(client: &mut Client, args: &SubArgs, context: &Context) -> Resu
         };
         match event {
             Next::Event(event) => {
-                let before = inbox.received;
+                let before = inbox.heard;
                 if inbox.take(*event)? {
                     return inbox.consume(&client.handle).await;
                 }
-                if inbox.received != before {
+                if inbox.heard != before {
                     quiet_since = Instant::now();
                 }
             }
@@ -161,7 +171,11 @@ async fn next(events: &mut Events, deadline: Option<Instant>) -> Next {
 pub(super) struct Inbox<'a> {
     args: &'a SubArgs,
     context: &'a Context,
+    /// Messages for `--count`.
     received: u64,
+    /// Messages at all, proved or not.
+    heard: u64,
+    unproved: Unproved,
     /// Printed and not yet consumed.
     printed: Vec<InboxId>,
     /// Peers that are not yet trusted: nothing of theirs can arrive.
@@ -171,7 +185,15 @@ pub(super) struct Inbox<'a> {
 impl<'a> Inbox<'a> {
     /// Nothing yet.
     pub(super) fn new(args: &'a SubArgs, context: &'a Context) -> Self {
-        Self { args, context, received: 0, printed: Vec::new(), unheard: args.from.iter().cloned().collect() }
+        Self {
+            args,
+            context,
+            received: 0,
+            heard: 0,
+            unproved: Unproved::default(),
+            printed: Vec::new(),
+            unheard: args.from.iter().cloned().collect(),
+        }
     }
 
     /// Handles one event; true once enough messages came.
@@ -203,6 +225,12 @@ impl<'a> Inbox<'a> {
                     "{peer} has seen newer messages of this identity than its disk knows of: somebody restored an older copy"
                 ));
             }
+            ClientEvent::Protocol(
+                event @ (Event::GroupMessage { .. }
+                | Event::GroupVerified { .. }
+                | Event::GroupUnproved { .. }
+                | Event::GroupForged { .. }),
+            ) => return self.group(event),
             ClientEvent::Disconnected { error } => {
                 self.context
                     .output
@@ -243,6 +271,7 @@ impl<'a> Inbox<'a> {
         self.printed.extend(message.id);
         self.unheard.remove(&message.peer);
         self.received += 1;
+        self.heard += 1;
         Ok(self.args.count.is_some_and(|count| self.received >= count))
     }
 
@@ -265,9 +294,13 @@ impl<'a> Inbox<'a> {
                 payload_hex: text.is_none().then(|| hex(payload)),
             });
         }
-        let mut line = Vec::new();
+        self.line("", &message.peer, &message.topic, payload)
+    }
+
+    fn line(&self, mark: &str, peer: &PeerId, topic: &str, payload: &[u8]) -> Result<()> {
+        let mut line = mark.as_bytes().to_vec();
         if self.args.verbose {
-            line.extend_from_slice(format!("{} {} ", message.peer, harmless(&message.topic)).as_bytes());
+            line.extend_from_slice(format!("{peer} {} ", harmless(topic)).as_bytes());
         }
         // A terminal must not obey what a device says; a file or a pipe gets the bytes as they are.
         if io::stdout().is_terminal() {

@@ -22,6 +22,11 @@ pub(super) fn run(proxy: Found, args: &SubArgs, context: &Context) -> Result<()>
             "--keep-session and --refusals are the proxy's own now: see its --subscribe, and what it says",
         );
     }
+    if args.unverified {
+        return Err(CliError::new(ErrorKind::Usage, "messages to topic groups do not pass a proxy")
+            .because("it hands local clients only what was sealed to this identity alone")
+            .fix("stop `pqc-iiot proxy` on this directory, or use another identity"));
+    }
     super::runtime()?.block_on(async {
         let mut local = proxy.connect().await?;
         tokio::select! {
@@ -57,7 +62,10 @@ async fn receive(local: &mut Local, args: &SubArgs, context: &Context) -> Result
             Packet::V5_0Suback(answer) => {
                 granted(&answer, args)?;
                 let filters: Vec<_> = args.topics.iter().map(|filter| filter.as_str()).collect();
-                context.output.note(format_args!("listening on {} through the proxy", filters.join(" ")));
+                context.output.note(format_args!(
+                    "listening on {} through the proxy, which passes no messages to topic groups",
+                    filters.join(" ")
+                ));
             }
             Packet::V5_0Publish(publish) => {
                 let enough = match message(&publish) {

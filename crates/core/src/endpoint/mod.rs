@@ -41,7 +41,7 @@ mod upgrade;
 pub use clock::MAX_STEP;
 pub use config::{DeliveryLimits, EndpointConfig, FullPolicy, PrekeyPolicy, StartError, TrustMode};
 pub use counters::RESERVATION;
-pub use groups::MAX_OWN_GROUPS;
+pub use groups::{GroupStatus, MAX_OWN_GROUPS, MemberState};
 pub use heard::MAX_BOOTS;
 pub use hold::{MAX_HELD, MAX_HELD_BYTES, MAX_HELD_FOR};
 pub use inbox::{InboxStatus, RECEIPT_AFTER, RECEIPT_EVERY};

@@ -5,7 +5,7 @@ use std::time::Duration;
 use thiserror::Error;
 use tokio::sync::{mpsc, oneshot};
 
-use pqc_iiot_core::endpoint::{Command, Effect, InboxId, SendFailure, Status, Ticket};
+use pqc_iiot_core::endpoint::{Command, Effect, GroupStatus, InboxId, SendFailure, Status, Ticket};
 use pqc_iiot_core::envelope::Content;
 use pqc_iiot_core::ids::{PeerId, StreamId};
 use pqc_iiot_core::topic::{Topic, TopicFilter};
@@ -59,6 +59,7 @@ impl GroupWork {
 /// What a handle asks of the driver at any time.
 pub(super) enum Request {
     Status(oneshot::Sender<ClientStatus>),
+    Groups(oneshot::Sender<Vec<GroupStatus>>),
     Row(Vec<u8>, oneshot::Sender<Option<Vec<u8>>>),
     Shutdown(oneshot::Sender<()>),
 }
@@ -206,6 +207,13 @@ impl SecureMqttClient {
     /// [`PublishError::Refused`] says why it was not sealed; without a link it is not.
     pub async fn publish_topic(&self, topic: &Topic, payload: Vec<u8>) -> Result<(), PublishError> {
         self.group(GroupWork::Publish(topic.clone(), payload)).await
+    }
+
+    /// Our topic groups and who in them has the key; `None` once the client has ended.
+    pub async fn groups(&self) -> Option<Vec<GroupStatus>> {
+        let (answer, groups) = oneshot::channel();
+        self.requests.send(Request::Groups(answer)).await.ok()?;
+        groups.await.ok()
     }
 
     async fn group(&self, work: GroupWork) -> Result<(), PublishError> {

@@ -24,6 +24,7 @@ pub(super) const ENDING_FOR: Duration = Duration::from_secs(15 * 60);
 pub(super) struct Ending {
     /// Its members are those that have not confirmed yet.
     pub(super) group: OwnGroup,
+    pub(super) filter: TopicFilter,
     pub(super) until: Monotonic,
     /// When members are told again, and after what delay then.
     pub(super) again: (Monotonic, Duration),
@@ -46,7 +47,7 @@ impl Endpoint {
         }
         let number = group.number;
         let again = (now.plus(AGAIN_FIRST), AGAIN_FIRST);
-        self.groups.ending.push(Ending { group, until: now.plus(ENDING_FOR), again });
+        self.groups.ending.push(Ending { group, filter: filter.clone(), until: now.plus(ENDING_FOR), again });
         self.sign_seal_of(number);
     }
 

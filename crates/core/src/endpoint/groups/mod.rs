@@ -13,6 +13,7 @@ mod members;
 mod publish;
 mod receive;
 mod row;
+mod status;
 mod waiting;
 mod wanting;
 
@@ -27,6 +28,7 @@ use crate::ids::{Fingerprint, GroupId, PeerId};
 use crate::time::{Monotonic, UnixTime};
 use crate::topic::TopicFilter;
 use ending::Ending;
+pub use status::{GroupStatus, MemberState};
 use wanting::Wanted;
 
 /// Groups of one's own at most: subscribers keep two epochs of each.

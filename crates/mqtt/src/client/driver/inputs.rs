@@ -71,6 +71,9 @@ impl Driver {
                     dropped: self.dropped,
                 });
             }
+            Request::Groups(answer) => {
+                let _ = answer.send(self.endpoint.groups());
+            }
             Request::Row(key, answer) => {
                 let _ = answer.send(self.endpoint.application_row(&key).map(<[u8]>::to_vec));
             }
