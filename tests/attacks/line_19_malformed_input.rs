@@ -1,6 +1,13 @@
 //! Malformed input of any kind never surfaces as a connection error: it is refused, acknowledged and forgotten.
 
+use std::time::Duration;
+
 use pqc_iiot_core::endpoint::RefusalReason;
+use pqc_iiot_core::ids::{GroupId, StreamId};
+use pqc_iiot_core::session::{Class, Control, Text};
+use pqc_iiot_core::topic::MAX_TOPIC;
+use pqc_iiot_sim::World;
+use pqc_iiot_tests::sessions::{Insider, assert_in_session, control_topic, session_plant};
 use pqc_iiot_tests::{TOPIC, assert_all_flow, assert_refused, keys_topic, plant, prekeys_topic};
 
 #[test]
@@ -33,4 +40,77 @@ fn malformed_input_is_refused_and_acknowledged_and_the_connection_stays() {
         assert_refused(&mut world, TOPIC, payload, reason);
     }
     assert_all_flow(&mut world);
+}
+
+/// A session's row, and its form at rest, hold what its peer told of its numbers: whatever that is, both can be read again.
+#[test]
+fn no_peer_makes_a_session_that_does_not_wake_or_a_keeper_that_does_not_start() {
+    for restarts in [true, false] {
+        let mut world = session_plant();
+        let mut press = Insider::instead_of(&mut world, "press", "gateway");
+        press.shake(&mut world, 1_000);
+        press.assert_heard(&mut world);
+        let control = control_topic("gateway");
+        for stream in 1..StreamId::COUNT {
+            // A lower number begins a new run.
+            for number in [u64::MAX, 5, 1] {
+                for topic in [&control, TOPIC] {
+                    let text = Text::Telemetry { number, payload: b"x" };
+                    let record = press.record(Class::Telemetry, stream, topic, text);
+                    world.broker.deliver_to("gateway", topic, &record);
+                    world.settle();
+                }
+            }
+        }
+        if restarts {
+            world.restart("gateway");
+            world.settle();
+        } else {
+            world.advance(Duration::from_secs(120));
+        }
+        press.assert_heard(&mut world);
+        assert_in_session(&mut world, "lathe", "gateway");
+    }
+}
+
+/// A message is kept with its topic: one whose topic is longer than what a row may hold is refused.
+#[test]
+fn no_topic_is_too_long_to_be_read_again() {
+    let mut world = session_plant();
+    let mut press = Insider::instead_of(&mut world, "press", "gateway");
+    press.shake(&mut world, 1_000);
+    press.assert_heard(&mut world);
+    let grant = TOPIC.split('/').next().unwrap();
+    let mut number = 10;
+    for (len, taken) in [(MAX_TOPIC, true), (MAX_TOPIC + 1, false), (60_000, false)] {
+        let topic = format!("{grant}/{}", "t".repeat(len - grant.len() - 1));
+        number += 1;
+        let record = press.telemetry(&topic, number, &format!("at {len}"));
+        let inbox = world.node("gateway").inbox().len();
+        world.broker.deliver_to("gateway", &topic, &record);
+        world.settle();
+        assert_eq!(world.node("gateway").inbox().len() > inbox, taken, "{len}");
+    }
+    world.restart("gateway");
+    world.settle();
+    press.assert_heard(&mut world);
+    assert_in_session(&mut world, "lathe", "gateway");
+}
+
+/// What a peer tells of groups that nobody follows is answered in bounds.
+#[test]
+fn ends_of_groups_that_nobody_follows_are_not_answered_without_end() {
+    let mut world = session_plant();
+    let mut press = Insider::instead_of(&mut world, "press", "gateway");
+    press.shake(&mut world, 1_000);
+    press.assert_heard(&mut world);
+    let answers = |world: &World| world.broker.captured_on(&control_topic("press")).len();
+    let before = answers(&world);
+    for epoch in 0..200 {
+        press.say(&mut world, &Control::GroupOver { gid: GroupId([9; 7]), epoch });
+    }
+    let answered = answers(&world) - before;
+    assert!((1..40).contains(&answered), "{answered} answers");
+    press.assert_heard(&mut world);
+    assert_in_session(&mut world, "lathe", "gateway");
 }

@@ -75,6 +75,7 @@ use crate::identity::trust::PinnedAnchors;
 use crate::ids::{KeyId, PeerId, StreamId};
 use crate::replay::ReplayWindow;
 use crate::time::{Monotonic, Now, UnixTime};
+use crate::topic::MAX_TOPIC;
 
 use barrier::{Barrier, Durable};
 use clock::Clock;
@@ -274,6 +275,10 @@ impl Endpoint {
     }
 
     fn receive(&mut self, delivery: DeliveryId, topic: alloc::string::String, payload: Vec<u8>) {
+        // It is kept with its message, in a row that must be read again.
+        if topic.len() > MAX_TOPIC {
+            return self.refuse_delivery(delivery, RefusalReason::InvalidTopic, None);
+        }
         let place = self.topics.place(&topic);
         if payload.len() > place.limit(&self.config.limits) {
             return self.refuse_delivery(delivery, RefusalReason::Oversized, None);

@@ -93,11 +93,16 @@ impl Header {
         if c0 != 0 && form != Form::Implied {
             return None;
         }
+        let stream = StreamId::new(flags >> 3 & 7)?;
+        // No telemetry is on it: its numbers would be of one stream more than there is room for.
+        if class == Class::Telemetry && stream == StreamId::CONTROL {
+            return None;
+        }
         let salt = if flags & 4 == 0 { None } else { Some(BootId(*rest.first_chunk()?)) };
         Some(Self {
             class,
             form,
-            stream: StreamId::new(flags >> 3 & 7)?,
+            stream,
             sid: SessionId([s0, s1, s2, s3]),
             epoch: u16::from_be_bytes([e0, e1]),
             low: c0,

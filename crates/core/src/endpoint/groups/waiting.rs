@@ -185,7 +185,8 @@ impl Endpoint {
         for name in &names {
             self.end_of_epoch(*name, Stage::Over);
         }
-        if names.is_empty() {
+        // A publisher that hears nothing tells it again.
+        if names.is_empty() && self.groups.others.take(self.clock.monotonic()) {
             self.send_control(peer, &Control::GroupGone { gid, epoch });
         }
     }

@@ -85,6 +85,16 @@ impl Wanted {
     }
 }
 
+/// Some of those that may be asked, each time others, so that none hides behind the rest.
+fn in_turn(mut all: Vec<PeerId>, asked: u32) -> Vec<PeerId> {
+    if !all.is_empty() {
+        let from = asked as usize * MAX_SAME_ID % all.len();
+        all.rotate_left(from);
+    }
+    all.truncate(MAX_SAME_ID);
+    all
+}
+
 impl Endpoint {
     /// Asks for keys of groups whose records come.
     pub(super) fn ask_for_keys(&mut self, now: Monotonic) {
@@ -112,10 +122,9 @@ impl Endpoint {
                 trusted.is_some_and(|trusted| trusted.certificate.claims().allows(Action::Publish, topic, at))
             };
             let some = self.peers_in_session().take(MAX_SEARCHED).filter(may_publish);
-            all.extend(some.skip(asked as usize * MAX_SAME_ID).take(MAX_SAME_ID).cloned());
+            all.extend(some.cloned());
         }
-        all.truncate(MAX_SAME_ID);
-        all
+        in_turn(all, asked)
     }
 
     /// A member has records of the current epoch of a group of ours, and no key.
@@ -143,5 +152,28 @@ impl Endpoint {
             group.lost_due.get_or_insert(now.plus(LOST_AFTER));
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+mod tests {
+    use alloc::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn every_publisher_that_it_may_be_is_asked_in_its_turn() {
+        for count in [0, 1, MAX_SAME_ID, MAX_SAME_ID + 1, MAX_SAME_ID * ATTEMPTS as usize] {
+            let peers = (0..count).map(|number| PeerId::new(&alloc::format!("press-{number}")).unwrap());
+            let all: Vec<PeerId> = peers.collect();
+            let mut asked = BTreeSet::new();
+            for attempt in 0..ATTEMPTS {
+                let some = in_turn(all.clone(), attempt);
+                assert_eq!(some.len(), count.min(MAX_SAME_ID));
+                asked.extend(some);
+            }
+            assert_eq!(asked.len(), count, "all of {count}");
+        }
     }
 }
