@@ -45,7 +45,7 @@ fn lines(out: &str) -> Vec<Value> {
     out.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
-fn payloads<'a>(lines: &'a [Value], group: bool) -> Vec<&'a str> {
+fn payloads(lines: &[Value], group: bool) -> Vec<&str> {
     let of_kind = |line: &&Value| line.get("group").is_some() == group;
     lines.iter().filter(of_kind).filter_map(|line| line["payload"].as_str()).collect()
 }

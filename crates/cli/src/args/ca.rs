@@ -168,7 +168,7 @@ pub(crate) struct RecoverArgs {
 /// Where control messages go.
 #[derive(Debug, Args)]
 pub(crate) struct Publication {
-    /// A broker to publish on; repeatable [default: the configured one]
+    /// A broker to publish on; repeatable [default: the configured one] [env: PQC_IIOT_BROKER=]
     #[arg(long = "broker", value_name = "URL", value_parser = broker_url)]
     pub(crate) brokers: Vec<String>,
     /// Write the messages to this directory instead, one file per topic

@@ -61,7 +61,7 @@ pub(crate) struct ConnectionArgs {
 }
 
 /// A broker's URL. One with a secret inside passes, to be refused later by a message that does not repeat it.
-pub(super) fn broker_url(text: &str) -> Result<String, String> {
+pub(crate) fn broker_url(text: &str) -> Result<String, String> {
     if !text.contains('@') {
         text.parse::<pqc_iiot_mqtt::transport::BrokerUrl>().map_err(|error| error.to_string())?;
     }

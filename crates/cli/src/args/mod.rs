@@ -17,7 +17,7 @@ pub(crate) use bench::{BenchArgs, BenchCommand, CrashArgs, CrashBrokerArgs, Cras
 pub(crate) use ca::{
     CaCommand, CaDir, InitArgs, IssueArgs, Publication, PublishArgs, RecoverArgs, RevokeArgs,
 };
-pub(crate) use common::{ConnectionArgs, UnlockArgs};
+pub(crate) use common::{ConnectionArgs, UnlockArgs, broker_url};
 pub(crate) use demo::DemoArgs;
 pub(crate) use device::{DeviceCommand, InstallArgs, KeygenArgs, ReleaseHoldArgs, RequestArgs, ShowArgs};
 pub(crate) use inspect::{AuditCommand, ConfigCommand, DoctorArgs, ExportArgs, StatusArgs, VerifyArgs};

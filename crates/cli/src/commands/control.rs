@@ -9,10 +9,13 @@ use serde::Serialize;
 
 use super::Context;
 use super::certificate::hex;
-use crate::args::Publication;
+use crate::args::{Publication, broker_url};
 use crate::connection;
 use crate::error::{CliError, ErrorKind, Result};
 use crate::{files, unlock};
+
+/// A broker for commands that name none.
+const BROKER: &str = "PQC_IIOT_BROKER";
 
 /// Time to connect to one broker, and for it to take one message.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -61,6 +64,17 @@ impl Destination {
         }
         connection::refuse_secrets(&publication.connection, &publication.brokers)?;
         let mut urls = publication.brokers.clone();
+        // Not a default of the flag's, which `--out` would then contradict.
+        if urls.is_empty()
+            && let Ok(url) = std::env::var(BROKER)
+        {
+            let wrong = |why: String| {
+                CliError::new(ErrorKind::Usage, format!("${BROKER} names no broker"))
+                    .because(why)
+                    .fix("set it to a URL such as mqtts://broker.example, or unset it")
+            };
+            urls.push(broker_url(&url).map_err(wrong)?);
+        }
         if urls.is_empty() {
             urls.extend(context.config.broker.url.clone());
         }

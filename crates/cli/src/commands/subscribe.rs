@@ -8,7 +8,6 @@ use std::io::{self, IsTerminal, Write};
 use std::time::Duration;
 
 use pqc_iiot_core::endpoint::{Event, InboxId, Message};
-use pqc_iiot_core::envelope::MessageClass;
 use pqc_iiot_core::ids::PeerId;
 use pqc_iiot_mqtt::client::{ClientEvent, Events, SecureMqttClient};
 use serde::Serialize;
@@ -35,7 +34,10 @@ struct Received<'a> {
     topic: &'a str,
     stream: u8,
     sequence: u64,
-    class: &'static str,
+    /// With peer and stream the message's name for good; volatile messages have none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    origin: Option<String>,
+    class: String,
     /// `envelope`, or `session:` and its epoch.
     protection: String,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -180,6 +182,8 @@ pub(super) struct Inbox<'a> {
     printed: Vec<InboxId>,
     /// Peers that are not yet trusted: nothing of theirs can arrive.
     unheard: BTreeSet<PeerId>,
+    /// The connection was lost, and that was said.
+    away: bool,
 }
 
 impl<'a> Inbox<'a> {
@@ -193,6 +197,7 @@ impl<'a> Inbox<'a> {
             unproved: Unproved::default(),
             printed: Vec::new(),
             unheard: args.from.iter().cloned().collect(),
+            away: false,
         }
     }
 
@@ -231,10 +236,13 @@ impl<'a> Inbox<'a> {
                 | Event::GroupUnproved { .. }
                 | Event::GroupForged { .. }),
             ) => return self.group(event),
-            ClientEvent::Disconnected { error } => {
+            ClientEvent::Disconnected { error } if !std::mem::replace(&mut self.away, true) => {
                 self.context
                     .output
                     .note(format_args!("disconnected: {}; connecting again", harmless(&error.to_string())));
+            }
+            ClientEvent::Connected { .. } if std::mem::take(&mut self.away) => {
+                self.context.output.note("connected again");
             }
             _ => {}
         }
@@ -284,10 +292,8 @@ impl<'a> Inbox<'a> {
                 topic: &message.topic,
                 stream: message.stream.value(),
                 sequence: message.sequence,
-                class: match message.content.class {
-                    MessageClass::Telemetry => "telemetry",
-                    MessageClass::Command => "command",
-                },
+                origin: message.origin.map(|origin| origin.to_string()),
+                class: message.content.class.to_string(),
                 protection: message.protection.to_string(),
                 content_type: message.content.content_type.as_deref(),
                 payload: text,

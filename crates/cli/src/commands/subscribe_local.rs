@@ -3,7 +3,7 @@
 use mqtt_protocol_core::mqtt::packet::{Packet, Property, Qos, SubEntry, SubOpts, UserProperty, v5_0};
 use mqtt_protocol_core::mqtt::result_code::MqttError;
 use pqc_iiot_core::endpoint::Message;
-use pqc_iiot_core::envelope::Content;
+use pqc_iiot_core::envelope::{Content, MessageClass};
 use pqc_iiot_core::ids::{PeerId, StreamId};
 use pqc_iiot_core::topic::TopicFilter;
 use tokio::time::Instant;
@@ -14,7 +14,7 @@ use super::local::{Found, Local};
 use super::subscribe::{HINT_AFTER, Inbox};
 use crate::args::SubArgs;
 use crate::error::{CliError, ErrorKind, Result};
-use crate::proxy::{PEER, PROTECTION, SEQUENCE, STREAM, user_properties};
+use crate::proxy::{CLASS, ORIGIN, PEER, PROTECTION, SEQUENCE, STREAM, user_properties};
 
 pub(super) fn run(proxy: Found, args: &SubArgs, context: &Context) -> Result<()> {
     if args.keep_session || args.refusals {
@@ -115,6 +115,9 @@ fn message(publish: &v5_0::Publish) -> Option<Message> {
     let properties = publish.props();
     let value = |name| user_properties(properties, name).next();
     let mut content = Content::telemetry(publish.payload().as_slice());
+    if value(CLASS).is_some_and(|class| class == MessageClass::Command.to_string()) {
+        content.class = MessageClass::Command;
+    }
     content.content_type = properties.iter().find_map(|property| match property {
         Property::ContentType(text) => Some(text.val().to_owned()),
         _ => None,
@@ -124,8 +127,8 @@ fn message(publish: &v5_0::Publish) -> Option<Message> {
         topic: publish.topic_name().to_owned(),
         stream: StreamId::new(value(STREAM)?.parse().ok()?)?,
         sequence: value(SEQUENCE)?.parse().ok()?,
+        origin: value(ORIGIN).and_then(|origin| origin.parse().ok()),
         // The proxy's inbox has it, and consumes it by our acknowledgement.
-        origin: None,
         id: None,
         redelivered: false,
         protection: value(PROTECTION)?.parse().ok()?,

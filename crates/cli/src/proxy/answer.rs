@@ -11,7 +11,7 @@ use mqtt_protocol_core::mqtt::result_code::{
 };
 use pqc_iiot_core::endpoint::Message;
 
-use super::incoming::{PEER, PROTECTION, SEQUENCE, STREAM, pubrec};
+use super::incoming::{CLASS, ORIGIN, PEER, PROTECTION, SEQUENCE, STREAM, pubrec};
 use super::limits::MAX_UNANSWERED;
 use super::live::STATUS;
 use super::refusal::Refusal;
@@ -175,7 +175,11 @@ fn properties(message: &Message, left: Option<u64>) -> Result<packet::Properties
         UserProperty::new(STREAM, message.stream.value().to_string())?.into(),
         UserProperty::new(SEQUENCE, message.sequence.to_string())?.into(),
         UserProperty::new(PROTECTION, message.protection.to_string())?.into(),
+        UserProperty::new(CLASS, content.class.to_string())?.into(),
     ];
+    if let Some(origin) = message.origin {
+        properties.push(UserProperty::new(ORIGIN, origin.to_string())?.into());
+    }
     if let Some(text) = &content.content_type {
         properties.push(ContentType::new(text.as_str())?.into());
     }

@@ -17,6 +17,10 @@ pub(crate) const PEER: &str = "peer";
 pub(crate) const STREAM: &str = "stream";
 /// The user property that holds a message's sequence.
 pub(crate) const SEQUENCE: &str = "sequence";
+/// The user property that names a durable message for good, together with its peer and stream.
+pub(crate) const ORIGIN: &str = "origin";
+/// The user property that tells a command from telemetry.
+pub(crate) const CLASS: &str = "class";
 /// The user property that says how a message was protected.
 pub(crate) const PROTECTION: &str = "protection";
 

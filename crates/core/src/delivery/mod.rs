@@ -10,6 +10,10 @@ mod received;
 pub use receipt::{MAX_BOOTS_PER_RECEIPT, MAX_VERDICTS, Receipt, ReceiptOf, StreamReceipt, Verdict};
 pub use received::{Full, MAX_RANGES, Received, ReceivedSet};
 
+use core::fmt;
+
+use thiserror::Error;
+
 use crate::codec::{DecodeError, Reader, Writer};
 use crate::ids::BootId;
 
@@ -32,6 +36,31 @@ impl Origin {
         reader.array_of(2)?;
         let origin = Self { boot: BootId(reader.bytes_of()?), msg_seq: reader.uint()? };
         if origin.msg_seq == 0 { Err(DecodeError::Value) } else { Ok(origin) }
+    }
+}
+
+/// `boot:number`, the boot in hexadecimal: what a program may keep to know a message again.
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.boot, self.msg_seq)
+    }
+}
+
+/// Text that is no [`Origin`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[error("an origin is 16 hexadecimal digits, a colon and a number from 1")]
+pub struct OriginError;
+
+impl core::str::FromStr for Origin {
+    type Err = OriginError;
+
+    fn from_str(text: &str) -> Result<Self, OriginError> {
+        let (boot, number) = text.split_once(':').ok_or(OriginError)?;
+        let digits = boot.len() == 2 * BootId::LEN && boot.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let boot = u64::from_str_radix(boot, 16).ok().filter(|_| digits).ok_or(OriginError)?;
+        let digits = number.bytes().all(|byte| byte.is_ascii_digit());
+        let msg_seq = number.parse().ok().filter(|number| digits && *number > 0).ok_or(OriginError)?;
+        Ok(Self { boot: BootId(boot.to_be_bytes()), msg_seq })
     }
 }
 
@@ -87,7 +116,7 @@ impl LossReason {
     }
 }
 
-impl core::fmt::Display for LossReason {
+impl fmt::Display for LossReason {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.write_str(self.name())
     }
@@ -130,5 +159,31 @@ impl Loss {
             return Err(DecodeError::Value);
         }
         Ok(Self { boot, first, last, reason })
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+mod tests {
+    use alloc::string::ToString;
+
+    use super::*;
+
+    #[test]
+    fn origins_are_read_as_they_are_written_and_nothing_else_is() {
+        let origin = Origin { boot: BootId([0, 1, 2, 3, 0xa4, 0xff, 6, 7]), msg_seq: 41 };
+        assert_eq!(origin.to_string(), "00010203a4ff0607:41");
+        assert_eq!("00010203a4ff0607:41".parse(), Ok(origin));
+        for bad in [
+            "",
+            ":",
+            "00010203a4ff0607",
+            "00010203a4ff0607:0",
+            "+0010203a4ff0607:1",
+            "0001:1",
+            "00010203a4ff0607:-1",
+        ] {
+            assert_eq!(bad.parse::<Origin>(), Err(OriginError), "{bad}");
+        }
     }
 }

@@ -21,6 +21,15 @@ pub enum MessageClass {
     Command = 1,
 }
 
+impl fmt::Display for MessageClass {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Telemetry => "telemetry",
+            Self::Command => "command",
+        })
+    }
+}
+
 /// A message before sealing and after opening. MQTT properties outside the seal are hints that nobody trusts.
 #[derive(Clone, PartialEq, Eq, Default)]
 pub struct Content {

@@ -109,6 +109,7 @@ impl Unproved {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 mod tests {
     use pqc_iiot_core::crypto::kdf::hash;
     use pqc_iiot_core::crypto::suite::HashAlgorithm;
