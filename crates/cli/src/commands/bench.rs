@@ -49,6 +49,10 @@ fn costs(args: &BenchArgs, context: &Context) -> Result<()> {
     let result = bench::run(effort, &args.only, &stop, show);
     bar.finish_and_clear();
     match result {
+        Ok(report) if report.rows.is_empty() => {
+            let none = format!("no row's name begins with `{}`", args.only);
+            Err(CliError::new(ErrorKind::Usage, none).fix("see the names in docs/benchmarks.md, or run it without --only"))
+        }
         Ok(report) => {
             context.output.report(&report)?;
             let failed = |error| CliError::new(ErrorKind::Failed, "the plot was not written").because(error);

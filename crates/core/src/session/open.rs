@@ -59,6 +59,12 @@ impl Session {
         self.live(header.epoch).ok_or(OpenError::Epoch)?.receive(header.class).precheck(header)
     }
 
+    /// How many steps of its chain a record takes before it can be judged: what anybody can make us do who has seen one of
+    /// the session's.
+    pub fn steps_to(&self, header: &Header) -> u32 {
+        self.live(header.epoch).map_or(0, |epoch| epoch.receive(header.class).steps_to(header.block()))
+    }
+
     /// Opens a record for the topic with `topic_hash`. Nothing changes unless it authenticates.
     ///
     /// # Errors

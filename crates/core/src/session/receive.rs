@@ -167,6 +167,15 @@ impl ReceiveChain {
         }
     }
 
+    /// The steps to a block from the nearest key that is remembered.
+    pub(super) fn steps_to(&self, block: u32) -> u32 {
+        if self.blocks.iter().any(|kept| kept.index == block) {
+            return 0;
+        }
+        let keys = self.checkpoints.iter().map(|(at, _)| *at).chain([self.next.0]);
+        keys.filter_map(|at| block.checked_sub(at)).min().unwrap_or(0)
+    }
+
     /// Opens `record` from `start` on, in place. Nothing changes unless it authenticates.
     pub(super) fn open(
         &mut self,

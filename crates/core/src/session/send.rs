@@ -106,8 +106,6 @@ impl SendChain {
     /// Moves the ceiling on. The durable record must be written before a record of the new blocks leaves:
     /// [`SendChain::written`] says when that is.
     pub(super) fn reserve(&mut self) -> Option<()> {
-        self.before = (self.ceiling.0, self.reserved);
-        self.reserved = u64::MAX;
         let blocks = RESERVED_BLOCKS.min(self.last_block().saturating_sub(self.ceiling.0));
         let key = if self.class.block_len() == 1 {
             let ahead = match &self.way {
@@ -121,6 +119,8 @@ impl SendChain {
         } else {
             self.ceiling.1.advance(blocks)?
         };
+        self.before = (self.ceiling.0, self.reserved);
+        self.reserved = u64::MAX;
         self.ceiling = (self.ceiling.0 + blocks, key);
         Some(())
     }

@@ -133,6 +133,23 @@ fn a_record_opens_once_in_its_session_direction_topic_and_class() {
 }
 
 #[test]
+fn what_a_record_takes_to_judge_is_known_before_it_is_judged() {
+    let (mut a, mut b) = pair();
+    let genuine = telemetry(&mut a, 1, 1);
+    open(&mut b, &genuine).unwrap();
+    let header = Header::parse(&genuine).unwrap();
+    let far = Header { counter: 64 * 1_000, ..header };
+    assert_eq!(b.steps_to(&header), 0);
+    assert_eq!(b.steps_to(&Header { counter: 64, ..header }), 0, "the next block");
+    assert_eq!(b.steps_to(&far), 999);
+    assert!(b.open(at(0), &far, &TOPIC, alloc::vec![0; 64]).is_err());
+    assert!(b.steps_to(&far) < CHECKPOINT_EVERY, "the way is remembered");
+    b.shrink();
+    assert_eq!(b.steps_to(&far), 999, "and not by one at rest");
+    assert_eq!(b.steps_to(&Header { epoch: 1, ..far }), 0, "refused anyway");
+}
+
+#[test]
 fn a_session_at_rest_erases_in_its_time_what_it_keeps_for_late_records() {
     let (mut a, mut b) = pair();
     let records: Vec<_> = (1..200).map(|number| telemetry(&mut a, 1, number)).collect();

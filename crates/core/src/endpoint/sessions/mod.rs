@@ -33,7 +33,7 @@ use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 use core::time::Duration;
 
-use crate::budget::Bucket;
+use crate::budget::{Bucket, Rate};
 use crate::endpoint::outbox::LaneKey;
 use crate::ids::{BootId, Fingerprint, HandshakeId, PeerId, SessionId};
 use crate::session::handshake::ExpectM2;
@@ -73,7 +73,13 @@ pub(super) struct Sessions {
     budget: Bucket,
     /// The same for answers to ours: m1s can be sent by anybody, and must not starve them.
     answers: Bucket,
+    /// Records far ahead that turn out to be forged.
+    jumps: Bucket,
 }
+
+/// Records that take more than [`CHECKPOINT_EVERY`](crate::session::CHECKPOINT_EVERY) steps of a chain before they can be
+/// judged, up to a thousand. A genuine one gives its token back, so only forgeries use them up.
+const JUMPS: Rate = Rate { burst: 256, per_second: 64 };
 
 /// What there is with one peer.
 #[derive(Default)]
@@ -217,6 +223,7 @@ impl Sessions {
             topics: TopicHashes::default(),
             budget,
             answers: budget,
+            jumps: Bucket::new(JUMPS),
         }
     }
 

@@ -7,7 +7,7 @@ use crate::endpoint::Endpoint;
 use crate::endpoint::hold::Why;
 use crate::endpoint::refusal::RefusalReason;
 use crate::ids::{PeerId, SessionId, StreamId};
-use crate::session::{Class, Header, OpenError, Plain};
+use crate::session::{CHECKPOINT_EVERY, Class, Header, OpenError, Plain};
 use crate::store::Change;
 
 /// What to do with a record.
@@ -105,11 +105,19 @@ impl Endpoint {
         // Before it is known to be genuine: what is not may make keys to be derived, too.
         self.sessions.awake.used(&peer, &mut pair.used, now);
         let Some((slot, live)) = pair.live_by_sid(header.sid) else { return Ok(Judged::Foreign) };
+        let far = live.session.steps_to(header) > CHECKPOINT_EVERY;
+        if far && !self.sessions.jumps.take(now) {
+            // A genuine one is sent again, in a class that did not fall behind.
+            return Err((RefusalReason::OverBudget, Some(peer)));
+        }
         let topic_hash = self.sessions.topics.get(live.session.suite().hash(), topic);
         let opened = live
             .session
             .open(now, header, topic_hash.as_slice(), payload.to_vec())
             .map_err(|error| (reason_of(error), Some(peer.clone())))?;
+        if far {
+            self.sessions.jumps.give_back();
+        }
         if opened.switched {
             live.begin_epoch(now);
         }

@@ -317,6 +317,7 @@ impl Endpoint {
         let after = self.barrier.persist(changes, Vec::new());
         live.session.written(after.position());
         pair.half_open = Some(Box::new(HalfOpen { live, m2, since: now, patient: true }));
+        self.sessions.awake.used(&peer, &mut pair.used, now);
         self.transmit_m2(after, &peer);
         self.barrier.emit(after, Output::Acknowledge(delivery));
         self.sessions.schedule(&peer);

@@ -148,7 +148,14 @@ impl Driver {
     }
 
     pub(super) fn tell(&mut self, event: ClientEvent) {
-        self.undelivered.push_back(event);
+        // A link that comes and goes while nobody takes events must not fill the memory: the last word stands for all.
+        let of_link = |event: &ClientEvent| {
+            matches!(event, ClientEvent::Connected { .. } | ClientEvent::Disconnected { .. })
+        };
+        match self.undelivered.back_mut() {
+            Some(last) if of_link(last) && of_link(&event) => *last = event,
+            _ => self.undelivered.push_back(event),
+        }
     }
 
     pub(super) fn resolve(&mut self, ticket: Ticket, result: Result<(), PublishError>) {
