@@ -51,7 +51,8 @@ fn costs(args: &BenchArgs, context: &Context) -> Result<()> {
     match result {
         Ok(report) if report.rows.is_empty() => {
             let none = format!("no row's name begins with `{}`", args.only);
-            Err(CliError::new(ErrorKind::Usage, none).fix("see the names in docs/benchmarks.md, or run it without --only"))
+            Err(CliError::new(ErrorKind::Usage, none)
+                .fix("see the names in docs/benchmarks.md, or run it without --only"))
         }
         Ok(report) => {
             context.output.report(&report)?;
