@@ -26,6 +26,14 @@ fn pub_and_sub_go_through_the_proxy_that_holds_their_directory() {
     let done =
         shell.ok("pub --dir press-7 --to gateway -t plant/temp -m 21.5 --content-type text/plain --stream 3");
     assert!(done.err.contains("through the proxy that runs on press-7"), "{}", done.err);
+    // Groups do not pass it, and that is said rather than that nothing comes.
+    for line in [
+        "pub --dir press-7 --group plant/# --to gateway -t plant/temp -m 21.5",
+        "sub --dir gateway --from press-7 -t plant/# --unverified",
+    ] {
+        let refused = shell.fails(2, line);
+        assert!(refused.err.contains("stop `pqc-iiot proxy"), "{}", refused.err);
+    }
     let mut lines = shell
         .command("pub --dir press-7 --to gateway -t plant/rows -l --json".split(' '))
         .stdin(Stdio::piped())
