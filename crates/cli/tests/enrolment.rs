@@ -32,6 +32,15 @@ fn two_devices_are_enrolled_and_one_is_revoked() {
     // Revoking twice is no second revocation.
     let again = shell.json("ca revoke press-7");
     assert_eq!((&again["revocation_seq"], &again["already"]), (&1.into(), &true.into()));
+    // The environment's broker is used where none is given, and it is an error that this one cannot be reached.
+    let publish = |url: &str| {
+        let output = shell.command(["ca", "publish"]).env("PQC_IIOT_BROKER", url).output().unwrap();
+        (output.status.code().unwrap(), String::from_utf8(output.stderr).unwrap())
+    };
+    let (code, err) = publish("mqtt://127.0.0.1:1");
+    assert!(code != 0 && err.contains("127.0.0.1:1"), "{code}: {err}");
+    let (code, err) = publish("broker");
+    assert!(code == 2 && err.contains("PQC_IIOT_BROKER"), "{code}: {err}");
     let shown = shell.json("ca show");
     assert_eq!(shown["issued"][1]["state"], "revoked");
     assert_eq!(shown["revoked"], 1);

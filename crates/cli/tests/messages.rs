@@ -329,4 +329,7 @@ fn commands_need_a_session_and_a_grant() {
         .collect();
     assert_eq!((code, seen), (0, vec![("42", "command"), ("44", "telemetry")]), "{out}");
     assert!(received[0]["protection"].as_str().unwrap().starts_with("session:"), "{out}");
+    // Their sequences may be equal; what names them is not.
+    let origins = [&received[0]["origin"], &received[1]["origin"]].map(|origin| origin.as_str().unwrap());
+    assert!(origins[0] != origins[1] && origins.iter().all(|origin| origin.contains(':')), "{out}");
 }

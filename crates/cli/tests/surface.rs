@@ -260,3 +260,9 @@ fn a_revocation_survives_a_broker_that_is_down() {
     assert!(done.err.contains("ca publish"), "{}", done.err);
     assert_eq!(shell.json("ca show")["issued"][1]["state"], "revoked");
 }
+
+#[test]
+fn a_benchmark_of_no_such_row_is_a_mistake() {
+    let done = Shell::new().fails(2, "bench --quick --only nosuch");
+    assert!(done.err.contains("nosuch") && done.err.contains("docs/benchmarks.md"), "{}", done.err);
+}

@@ -59,6 +59,8 @@ impl Effort {
 
 /// Samples taken in one go.
 const CHUNK: usize = 50;
+/// How the rows begin that count bytes.
+const SIZED: [&str; 3] = ["session", "handshake", "group"];
 
 /// Why there are no figures.
 #[derive(Debug, Error)]
@@ -106,9 +108,9 @@ pub fn run(
     cases.retain(|case| case.name().starts_with(only));
     let total = cases.len() + 1 + Via::ALL.len();
     let mut rows = Vec::with_capacity(cases.len());
-    progress(Progress { done: 0, total, name: "sizes" });
-    let (sizes, _held) = session::sizes(stop)?;
     let wanted = |group: &str| group.starts_with(only) || only.starts_with(group);
+    progress(Progress { done: 0, total, name: "sizes" });
+    let measured = if SIZED.into_iter().any(wanted) { Some(session::sizes(stop)?) } else { None };
     // Before anything was freed whose memory it could take, and kept so that nothing takes its own.
     let hub = if wanted("hub") { Some(session::hub(effort, stop, &mut progress)?) } else { None };
     for (done, case) in (1..).zip(&cases) {
@@ -127,7 +129,9 @@ pub fn run(
         rows.push(Measured { case: *case, bytes, samples, references, resident });
     }
     let mut report = Report::new(rows);
-    report.rows.extend(sizes);
+    if let Some((sizes, _)) = &measured {
+        report.rows.extend(sizes.iter().cloned());
+    }
     if let Some(hub) = &hub {
         report.rows.extend(hub.rows.iter().cloned());
         report.notes.push(hub.note.clone());

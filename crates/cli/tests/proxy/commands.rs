@@ -1,5 +1,6 @@
 //! `pub` and `sub` beside a running proxy, and what the proxy refuses to start with.
 
+use std::collections::BTreeSet;
 use std::io::Write;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
@@ -51,6 +52,12 @@ fn pub_and_sub_go_through_the_proxy_that_holds_their_directory() {
     assert_eq!(texts, ["21.5", "one", "two", "three"]);
     assert_eq!((&messages[0]["peer"], &messages[0]["stream"]), (&"press-7".into(), &3.into()));
     assert_eq!(messages[0]["content_type"], "text/plain");
+    let name = |message: &Value| {
+        (message["stream"].as_u64().unwrap(), message["origin"].as_str().unwrap().to_owned())
+    };
+    let names: BTreeSet<_> = messages.iter().map(name).collect();
+    assert_eq!(names.len(), 4, "each has a name of its own: {names:?}");
+    assert!(messages.iter().all(|message| message["class"] == "telemetry"));
     assert_eq!(sub.0.wait().unwrap().code(), Some(0));
 
     // What trust forbids has the same exit code as without a proxy.

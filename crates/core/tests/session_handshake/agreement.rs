@@ -192,38 +192,3 @@ fn the_suite_is_the_first_of_the_peers_list_that_we_allow() {
     assert_eq!(choose(&[SessionSuite::HybridChaCha]), Some(SessionSuite::HybridChaCha));
     assert_eq!(choose(&[SessionSuite::Cnsa2]), None);
 }
-
-/// Prints the CPU time of both sides together; asserts no time. Run it alone, with `--release --ignored --nocapture`.
-#[test]
-#[ignore = "a measurement"]
-fn measure_both_sides_together() {
-    for backend in backends() {
-        for (suite, set) in [
-            (SessionSuite::Hybrid, SignatureSet::Ed25519MlDsa65),
-            (SessionSuite::Cnsa2, SignatureSet::MlDsa87),
-        ] {
-            let world = World::new(backend);
-            let peer = |id| world.peer(id, set, suites_with(suite), true);
-            let (press, gateway) = (peer("press-7"), peer("gateway-1"));
-            let mut times: Vec<_> = (0..400)
-                .map(|attempt| {
-                    let start = std::time::Instant::now();
-                    let expect = begin(&press, &gateway, suite, attempt);
-                    let sent = start.elapsed();
-                    let (m2, _) = answer(&gateway, &press, expect.m1()).unwrap();
-                    let answered = start.elapsed();
-                    finish(&expect, &m2, &gateway).unwrap();
-                    (start.elapsed(), sent, answered)
-                })
-                .collect();
-            times.sort();
-            let (all, sent, answered) = times[times.len() / 2];
-            println!(
-                "{} {suite:?}: median {all:?}; of it m1 {sent:?}, answer {:?}, finish {:?}",
-                backend.name(),
-                answered - sent,
-                all - answered
-            );
-        }
-    }
-}

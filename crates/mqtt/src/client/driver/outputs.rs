@@ -1,6 +1,8 @@
 //! What the endpoint asks for, carried out in batches: the disk, the network and the application each hear of a turn's work
 //! once, because waking any of them costs more than what it is woken for.
 
+use std::collections::VecDeque;
+
 use pqc_iiot_core::endpoint::{Event, Input, OperationId, Output, Purpose, Ticket};
 use pqc_iiot_provider::store::Batch;
 use tokio::sync::mpsc::error::TrySendError;
@@ -148,14 +150,7 @@ impl Driver {
     }
 
     pub(super) fn tell(&mut self, event: ClientEvent) {
-        // A link that comes and goes while nobody takes events must not fill the memory: the last word stands for all.
-        let of_link = |event: &ClientEvent| {
-            matches!(event, ClientEvent::Connected { .. } | ClientEvent::Disconnected { .. })
-        };
-        match self.undelivered.back_mut() {
-            Some(last) if of_link(last) && of_link(&event) => *last = event,
-            _ => self.undelivered.push_back(event),
-        }
+        queue(&mut self.undelivered, event);
     }
 
     pub(super) fn resolve(&mut self, ticket: Ticket, result: Result<(), PublishError>) {
@@ -177,5 +172,36 @@ impl Driver {
             return true;
         }
         false
+    }
+}
+
+/// A link that comes and goes while nobody takes events must not fill the memory: its last word stands for all.
+fn queue(undelivered: &mut VecDeque<ClientEvent>, event: ClientEvent) {
+    let of_link = |event: &ClientEvent| {
+        matches!(event, ClientEvent::Connected { .. } | ClientEvent::Disconnected { .. })
+    };
+    match undelivered.back_mut() {
+        Some(last) if of_link(last) && of_link(&event) => *last = event,
+        _ => undelivered.push_back(event),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_link_that_comes_and_goes_is_told_once() {
+        let mut undelivered = VecDeque::new();
+        for _ in 0..1_000 {
+            let error = transport::ConnectionError::Io { reason: "closed".into() };
+            queue(&mut undelivered, ClientEvent::Disconnected { error });
+            queue(&mut undelivered, ClientEvent::Connected { tls: None });
+        }
+        assert_eq!(undelivered.len(), 1);
+        assert!(matches!(undelivered[0], ClientEvent::Connected { .. }), "the last word");
+        queue(&mut undelivered, ClientEvent::StoreResumed);
+        queue(&mut undelivered, ClientEvent::StoreResumed);
+        assert_eq!(undelivered.len(), 3, "everything else stays");
     }
 }
