@@ -254,6 +254,11 @@ impl Session {
         }
     }
 
+    /// Whether it was not used since [`Session::shrink`].
+    pub fn rests(&self) -> bool {
+        matches!(self.current, Current::Packed(_))
+    }
+
     /// Lets go of all that is only there to be fast: expanded keys, keys derived ahead, room for more. The next record
     /// pays for what it needs of them; the blocks stay open.
     pub fn shrink(&mut self) {

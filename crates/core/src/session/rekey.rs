@@ -105,7 +105,7 @@ impl Session {
         if ends {
             self.previous = None;
         }
-        let rests = matches!(self.current, Current::Packed(_));
+        let rests = self.rests();
         let skipped = rests && self.skipped_until.is_some_and(|at| at <= now);
         if (skipped || !rests)
             && let Some(epoch) = self.current.wake()
@@ -122,8 +122,7 @@ impl Session {
     pub fn expires(&self) -> Option<Monotonic> {
         let previous =
             self.previous.as_ref().and_then(|(_, heard)| heard.map(|heard| heard.plus(EPOCH_DRAIN)));
-        let rests = matches!(self.current, Current::Packed(_));
-        [previous, self.skipped_until.filter(|_| rests)].into_iter().flatten().min()
+        [previous, self.skipped_until.filter(|_| self.rests())].into_iter().flatten().min()
     }
 
     pub(super) fn switch_on_record(&mut self, now: Monotonic) {

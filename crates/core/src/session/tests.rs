@@ -150,6 +150,30 @@ fn what_a_record_takes_to_judge_is_known_before_it_is_judged() {
 }
 
 #[test]
+fn a_session_at_rest_knows_what_it_received() {
+    let (mut a, mut b) = pair();
+    let mut records: Vec<_> = (1..100).map(|number| telemetry(&mut a, 1, number)).collect();
+    for class in [Class::Command, Class::Control] {
+        let body = Control::Confirm.encode();
+        records.push(seal_at(&mut a, boot(1), 0, class, Text::Body(&body)).record);
+    }
+    let (missing, received): (Vec<_>, Vec<_>) =
+        records.into_iter().enumerate().partition(|(place, _)| place % 7 == 3);
+    for (_, record) in &received {
+        open(&mut b, record).unwrap();
+        b.shrink();
+        assert!(b.rests());
+    }
+    for (place, record) in &received {
+        assert!(open(&mut b, record).is_err(), "{place}, again");
+        b.shrink();
+    }
+    for (place, record) in &missing {
+        assert!(open(&mut b, record).is_ok(), "{place} was late");
+    }
+}
+
+#[test]
 fn a_session_at_rest_erases_in_its_time_what_it_keeps_for_late_records() {
     let (mut a, mut b) = pair();
     let records: Vec<_> = (1..200).map(|number| telemetry(&mut a, 1, number)).collect();

@@ -9,6 +9,7 @@ use core::time::Duration;
 
 use super::{Pair, Sessions};
 use crate::ids::PeerId;
+use crate::session::Session;
 use crate::time::Monotonic;
 
 /// How long after its last record a session goes to rest; it may take as long again.
@@ -48,9 +49,9 @@ impl Awake {
 }
 
 impl Sessions {
-    /// How many pairs are in use.
+    /// How many pairs have a session that does not rest.
     pub(in crate::endpoint) fn awake(&self) -> usize {
-        self.awake.queue.len()
+        self.pairs.values().filter(|pair| pair.sessions().any(|session| !session.rests())).count()
     }
 
     /// Lets the sessions go to rest whose time has come.
@@ -80,6 +81,12 @@ impl Sessions {
 }
 
 impl Pair {
+    fn sessions(&self) -> impl Iterator<Item = &Session> {
+        let half_open = self.half_open.as_deref().map(|half_open| &half_open.live);
+        let all = [self.current.as_deref(), self.draining.as_deref(), half_open];
+        all.into_iter().flatten().map(|live| &live.session)
+    }
+
     fn rest(&mut self) {
         self.used = None;
         let half_open = self.half_open.as_deref_mut().map(|half_open| &mut half_open.live);
