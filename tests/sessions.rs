@@ -15,7 +15,7 @@ use pqc_iiot_core::identity::trust::PinnedAnchors;
 use pqc_iiot_core::ids::{BootId, SessionId, StreamId};
 use pqc_iiot_core::provider::ProviderResponse;
 use pqc_iiot_core::session::handshake::{Established, ExpectM2, Initiate, Initiation, M1, Responder};
-use pqc_iiot_core::session::{Class, Control, Header, Plain, SealError, Session, Text};
+use pqc_iiot_core::session::{Class, Control, Header, SealError, Session, Settled, Text};
 use pqc_iiot_core::time::Monotonic;
 use pqc_iiot_core::topic::{Topic, TopicFilter};
 use pqc_iiot_provider::SecurityProvider;
@@ -176,6 +176,8 @@ pub struct Insider {
     number: u64,
     /// What its m1s say of the revocations that it holds.
     pub revocation_seq: u64,
+    /// What it takes for confirmed of its telemetry.
+    pub confirmed: Settled,
 }
 
 /// The stream of control records.
@@ -208,6 +210,7 @@ impl Insider {
             boot: BootId([0x66; 8]),
             number: 0,
             revocation_seq: 0,
+            confirmed: Settled::default(),
         }
     }
 
@@ -302,7 +305,7 @@ impl Insider {
 
     /// A record of plain telemetry with this number.
     pub fn telemetry(&mut self, topic: &str, number: u64, payload: &str) -> Vec<u8> {
-        let text = Text::Telemetry { number, payload: payload.as_bytes() };
+        let text = Text::Telemetry { number, confirmed: self.confirmed, payload: payload.as_bytes() };
         self.record(Class::Telemetry, 0, topic, text)
     }
 
@@ -311,27 +314,6 @@ impl Insider {
         let mut body = Writer::new();
         body.map(2).int(1).uint(content.class as u64).int(2).bytes(&content.payload);
         self.record(class, 0, topic, Text::Body(&body.finish()))
-    }
-
-    /// Opens a record sent to it, and takes note if it confirms numbers. Whether it did.
-    pub fn hears_known(&mut self, topic: &str, record: &[u8]) -> bool {
-        let (Some(header), Some(session)) = (Header::parse(record), self.session.as_mut()) else {
-            return false;
-        };
-        if header.sid != session.sid_in() {
-            return false;
-        }
-        let hash = kdf::hash(session.suite().hash(), &[topic.as_bytes()]);
-        let opened = session.open(Monotonic::default(), &header, hash.as_slice(), record.to_vec());
-        let Ok(Plain::Body(body)) = opened.map(|opened| opened.plain) else { return false };
-        let Ok(Control::Known { epoch, boots, bases }) = Control::decode(&body) else {
-            return false;
-        };
-        for (class, boot) in Class::ALL.into_iter().zip(boots) {
-            session.boot_confirmed(class, boot);
-        }
-        bases.iter().for_each(|base| session.base_confirmed(epoch, base));
-        !bases.is_empty()
     }
 
     /// Sends the next message, and requires that it is delivered.

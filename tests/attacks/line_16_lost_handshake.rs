@@ -113,7 +113,7 @@ fn a_peer_that_is_heard_and_hears_nothing_gets_a_new_session() {
     };
     let made = m1s_of_gateway(&world).len();
     world.node("gateway").publish("press", TOPIC, "confirmed by nobody");
-    let known = Control::Known { epoch: 0, boots: [BootId([0; 8]); 3], bases: Vec::new() };
+    let known = Control::Known([BootId([0; 8]); 3]);
     for (says_that_it_reads, handshakes) in [(true, 0), (false, 1)] {
         for minute in 0..25 {
             // It answers what it is asked, or not.

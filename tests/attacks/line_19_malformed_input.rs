@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use pqc_iiot_core::endpoint::RefusalReason;
 use pqc_iiot_core::ids::{GroupId, StreamId};
-use pqc_iiot_core::session::{Class, Control, Text};
+use pqc_iiot_core::session::{Class, Control, Settled, Text};
 use pqc_iiot_core::topic::MAX_TOPIC;
 use pqc_iiot_sim::World;
 use pqc_iiot_tests::sessions::{Insider, assert_in_session, control_topic, session_plant};
@@ -42,7 +42,7 @@ fn malformed_input_is_refused_and_acknowledged_and_the_connection_stays() {
     assert_all_flow(&mut world);
 }
 
-/// A session's row, and its form at rest, hold what its peer told of its numbers: whatever that is, both can be read again.
+/// Whatever numbers a peer uses, what is kept of them and of its session can be read again.
 #[test]
 fn no_peer_makes_a_session_that_does_not_wake_or_a_keeper_that_does_not_start() {
     for restarts in [true, false] {
@@ -52,10 +52,9 @@ fn no_peer_makes_a_session_that_does_not_wake_or_a_keeper_that_does_not_start() 
         press.assert_heard(&mut world);
         let control = control_topic("gateway");
         for stream in 1..StreamId::COUNT {
-            // A lower number begins a new run.
             for number in [u64::MAX, 5, 1] {
                 for topic in [&control, TOPIC] {
-                    let text = Text::Telemetry { number, payload: b"x" };
+                    let text = Text::Telemetry { number, confirmed: Settled::default(), payload: b"x" };
                     let record = press.record(Class::Telemetry, stream, topic, text);
                     world.broker.deliver_to("gateway", topic, &record);
                     world.settle();

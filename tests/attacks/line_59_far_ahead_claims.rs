@@ -4,7 +4,7 @@ use pqc_iiot_core::control::revocation::{ChainHead, RevocationEntry, RevocationR
 use pqc_iiot_core::endpoint::RefusalReason;
 use pqc_iiot_core::ids::{Digest, StreamId};
 use pqc_iiot_core::session::handshake::M1;
-use pqc_iiot_core::session::{Class, Text};
+use pqc_iiot_core::session::{Class, Settled, Text};
 use pqc_iiot_sim::SealSpec;
 use pqc_iiot_tests::sessions::{Insider, assert_in_session, init_topic, resp_topic, session_plant};
 use pqc_iiot_tests::{
@@ -102,7 +102,7 @@ fn a_members_claims_in_a_session_cost_only_its_own_stream() {
 }
 
 fn assert_flows_on_stream_six(world: &mut pqc_iiot_sim::World, press: &mut Insider) {
-    let text = Text::Telemetry { number: 1, payload: b"stream six" };
+    let text = Text::Telemetry { number: 1, confirmed: Settled::default(), payload: b"stream six" };
     let record = press.record(Class::Telemetry, 6, TOPIC, text);
     world.broker.deliver_to("gateway", TOPIC, &record);
     world.settle();

@@ -11,7 +11,7 @@ use pqc_iiot_core::crypto::portable::PORTABLE;
 use pqc_iiot_core::crypto::suite::SessionSuite;
 use pqc_iiot_core::ids::{BootId, SessionId, StreamId};
 use pqc_iiot_core::session::{
-    Class, Control, EPOCH_DRAIN, Header, Opened, Role, Session, SessionStart, Text,
+    Class, Control, EPOCH_DRAIN, Header, Opened, Role, Session, SessionStart, Settled, Text,
 };
 use pqc_iiot_core::time::Monotonic;
 
@@ -76,7 +76,9 @@ impl Pair {
         }
         let sealed = sender.seal(boot(from), self.now, class, StreamId::default(), &TOPIC, text).unwrap();
         let header = Header::parse(&sealed.record).unwrap();
-        receiver.open(self.now, &header, &TOPIC, sealed.record).unwrap()
+        let heard = self.numbers[from as usize].saturating_sub(1);
+        let settled = Settled { cumulative: heard, highest: heard };
+        receiver.open(self.now, &header, &TOPIC, &|_| settled, sealed.record).unwrap()
     }
 
     /// Records in every class and in both directions.
@@ -85,7 +87,8 @@ impl Pair {
             for from in [Role::Initiator, Role::Responder] {
                 let number = self.numbers[from as usize] + 1;
                 self.numbers[from as usize] = number;
-                self.send(from, Class::Telemetry, Text::Telemetry { number, payload: b"73.9" });
+                let confirmed = Settled { cumulative: number - 1, highest: number - 1 };
+                self.send(from, Class::Telemetry, Text::Telemetry { number, confirmed, payload: b"73.9" });
                 self.send(from, Class::Command, Text::Body(b"stop"));
                 self.send(from, Class::Control, Text::Body(&Control::Confirm.encode()));
             }
@@ -175,7 +178,7 @@ fn forged_jumps_leave_nothing_once_the_session_rests() {
         pair.rest();
     });
     let grown = measure(|| {
-        let text = Text::Telemetry { number: 9, payload: b"73.9" };
+        let text = Text::Telemetry { number: 9, confirmed: Settled::default(), payload: b"73.9" };
         let [initiator, responder] = &mut pair.ends;
         let ours = boot(Role::Initiator);
         let sealed = initiator.seal(ours, pair.now, Class::Telemetry, StreamId::default(), &TOPIC, text);
@@ -184,7 +187,7 @@ fn forged_jumps_leave_nothing_once_the_session_rests() {
             forged[8..12].copy_from_slice(&(block * Class::Telemetry.block_len()).to_be_bytes());
             let header = Header::parse(&forged).unwrap();
             assert_eq!(header.block(), block);
-            assert!(responder.open(pair.now, &header, &TOPIC, forged).is_err());
+            assert!(responder.open(pair.now, &header, &TOPIC, &|_| Settled::default(), forged).is_err());
         }
         pair.rest();
     });

@@ -10,7 +10,7 @@ use pqc_iiot_core::codec::Reader;
 use pqc_iiot_core::crypto::default_backend;
 use pqc_iiot_core::crypto::kdf;
 use pqc_iiot_core::ids::{MAX_PEER_ID, PeerId};
-use pqc_iiot_core::session::{Class, Control, Header, Plain, Session};
+use pqc_iiot_core::session::{Class, Control, Header, Plain, Session, Settled};
 use pqc_iiot_core::store::{RecordKind, Row};
 use pqc_iiot_core::time::Monotonic;
 use pqc_iiot_provider::datadir::{DataDir, DataFile};
@@ -127,7 +127,7 @@ impl Loot {
             for (topic, record) in heard {
                 let header = Header::parse(record).filter(|header| header.sid == self.session.sid_in());
                 let Some(header) = header.filter(|header| header.class == class) else { continue };
-                let plain = self.open(&header, topic, record);
+                let plain = self.open(&header, topic, record, heard.len());
                 if class == Class::Telemetry {
                     let opened = plain.as_ref().is_some_and(|plain| is_one_of(plain, written));
                     let of_record = tried.entry((header.epoch, header.counter)).or_insert(Tried {
@@ -146,10 +146,15 @@ impl Loot {
         Ok(tried.into_values().collect())
     }
 
-    fn open(&mut self, header: &Header, topic: &str, record: &[u8]) -> Option<Plain> {
+    /// Tries all numbers that a message may have: there are no more than packets.
+    fn open(&mut self, header: &Header, topic: &str, record: &[u8], packets: usize) -> Option<Plain> {
         let topic = kdf::hash(self.session.suite().hash(), &[topic.as_bytes()]);
-        let opened = self.session.open(Monotonic(Duration::ZERO), header, topic.as_slice(), record.to_vec());
-        opened.ok().map(|opened| opened.plain)
+        (0..=packets as u64).step_by(1_024).find_map(|around| {
+            let settled = |_| Settled { cumulative: around, highest: around };
+            let now = Monotonic(Duration::ZERO);
+            let opened = self.session.open(now, header, topic.as_slice(), &settled, record.to_vec());
+            opened.ok().map(|opened| opened.plain)
+        })
     }
 }
 
@@ -157,6 +162,6 @@ fn is_one_of(plain: &Plain, written: &BTreeSet<Vec<u8>>) -> bool {
     match plain {
         Plain::Telemetry { payload, .. } => written.contains(payload),
         Plain::Body(body) => written.iter().any(|text| body.windows(text.len()).any(|part| part == text)),
-        Plain::Unnumbered => false,
+        Plain::Malformed => false,
     }
 }

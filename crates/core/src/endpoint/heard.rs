@@ -8,6 +8,7 @@ use crate::delivery::{
     Full, Loss, MAX_BOOTS_PER_RECEIPT, MAX_VERDICTS, Receipt, ReceiptOf, ReceivedSet, StreamReceipt, Verdict,
 };
 use crate::ids::{BootId, PeerId, StreamId};
+use crate::session::Settled;
 use crate::store::{Change, RecordKind, Row};
 
 /// The boots of one sender whose messages are told apart, per stream: a sender has messages of at most half as many under
@@ -84,6 +85,13 @@ impl Heard {
             changes.push(deletion(peer, stream, oldest.boot));
         }
         Ok((found, changes))
+    }
+
+    /// What is settled of a boot, durably or about to be.
+    pub(super) fn settled(&self, peer: &PeerId, stream: StreamId, boot: BootId) -> Settled {
+        let boots = self.0.get(&(peer.clone(), stream)).map(Vec::as_slice).unwrap_or_default();
+        let of = boots.iter().find(|of| of.boot == boot);
+        of.map_or_else(Settled::default, |of| Settled::from(&of.settled))
     }
 
     /// Everything that a receipt to `peer` says; `last_sequence` per stream from its replay windows.

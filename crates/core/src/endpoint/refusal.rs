@@ -81,8 +81,6 @@ reasons! {
     CommandOutsideSession = "command-outside-session", GrantRefused;
     /// An authentic handshake with an attempt that was used before: its sender's state is an older copy.
     StaleHandshake = "stale-handshake", KeyExchangeRefused;
-    /// An authentic record whose message number nothing known implies; it is sent again with it.
-    Unnumbered = "unnumbered", MessageRefused;
     /// A step of the KEM ratchet that is not due.
     OutOfTurn = "out-of-turn", MessageRefused;
     /// A message on the protocol's own stream or at its topic, or a receipt or report elsewhere.

@@ -12,6 +12,7 @@ use crate::delivery::{Loss, LossReason, MAX_BOOTS_PER_RECEIPT, MAX_RANGES, Recei
 use crate::ids::{KeyId, PeerId};
 use crate::provider::PrekeyId;
 use crate::replay::WINDOW;
+use crate::session::Settled;
 use crate::time::Monotonic;
 
 /// How often a message is sent again although later ones arrived, before it lets them pass.
@@ -158,9 +159,12 @@ impl Endpoint {
     fn receipted_stream(&mut self, peer: &PeerId, recipient: KeyId, of: &StreamReceipt) -> bool {
         let key = LaneKey { peer: peer.clone(), stream: of.stream };
         self.notice_rollback(&key, recipient, of.last_sequence);
-        let now = self.clock.monotonic();
+        let (now, ours) = (self.clock.monotonic(), self.outbox.boot);
         let Some(lane) = self.outbox.lane_mut(&key) else { return false };
         lane.receipt_came(now);
+        if let Some(ours) = of.boots.iter().find(|of| of.boot == ours) {
+            lane.confirmed = lane.confirmed.and(Settled::from(&ours.received));
+        }
         let transmitted = self.outbox.confirmable(&key, of);
         let arrived = |row: &RowId| {
             let Some(entry) = self.outbox.entry(*row) else { return false };

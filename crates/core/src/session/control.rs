@@ -7,13 +7,12 @@ use alloc::vec::Vec;
 use core::fmt;
 
 use super::header::Class;
-use super::numbers::NumberBase;
 use super::parts::Part;
 use super::ratchet::{Accept, Offer};
 use crate::codec::{DecodeError, Reader, Writer};
 use crate::crypto::secret::SecretBytes;
 use crate::group::{Leaves, MissingLeaves};
-use crate::ids::{BootId, GroupId, StreamId};
+use crate::ids::{BootId, GroupId};
 
 const CONFIRM: u64 = 1;
 const CLOSE: u64 = 2;
@@ -41,15 +40,8 @@ pub enum Control {
     Confirm,
     /// Nothing more will be sent in this session.
     Close,
-    /// What the receiver knows of the sender: its boot by class, and from where on its numbers are implied.
-    Known {
-        /// The epoch that `bases` are of.
-        epoch: u16,
-        /// The newest boot heard on each class.
-        boots: [BootId; 3],
-        /// The newest base of message numbers on each stream; at most 7.
-        bases: Vec<NumberBase>,
-    },
+    /// The newest of the receiver's boots that the sender heard on each class.
+    Known([BootId; 3]),
     /// Proposes the next epoch.
     Offer(Offer),
     /// Answers an offer.
@@ -134,14 +126,10 @@ impl Control {
         match self {
             Self::Confirm => writer.array(1).uint(CONFIRM),
             Self::Close => writer.array(1).uint(CLOSE),
-            Self::Known { epoch, boots, bases } => {
-                writer.array(4).uint(KNOWN).uint((*epoch).into()).array(Class::ALL.len());
+            Self::Known(boots) => {
+                writer.array(2).uint(KNOWN).array(boots.len());
                 for boot in boots {
                     writer.bytes(boot.as_bytes());
-                }
-                writer.array(bases.len());
-                for base in bases {
-                    base.encode(&mut writer);
                 }
                 &mut writer
             }
@@ -197,18 +185,13 @@ impl Control {
                 index: reader.uint8()?,
                 bytes: reader.bytes()?.to_vec(),
             }),
-            (KNOWN, 4) => {
-                let epoch = epoch(&mut reader)?;
+            (KNOWN, 2) => {
                 reader.array_of(Class::ALL.len() as u64)?;
                 let mut boots = [BootId([0; 8]); 3];
                 for boot in &mut boots {
                     *boot = BootId(reader.bytes_of()?);
                 }
-                let mut bases = Vec::new();
-                for _ in 0..reader.array_up_to(StreamId::CONTROL.value().into())? {
-                    bases.push(NumberBase::decode(&mut reader)?);
-                }
-                Self::Known { epoch, boots, bases }
+                Self::Known(boots)
             }
             (OFFER, 3) => {
                 Self::Offer(Offer { epoch: epoch(&mut reader)?, encapsulation_key: reader.bytes()?.to_vec() })
@@ -244,23 +227,6 @@ impl Control {
     }
 }
 
-impl NumberBase {
-    pub(super) fn encode<'a>(&self, writer: &'a mut Writer) -> &'a mut Writer {
-        writer.array(4).uint(self.counter.into()).uint(self.stream.value().into());
-        writer.bytes(self.boot.as_bytes()).uint(self.number)
-    }
-
-    pub(super) fn decode(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
-        reader.array_of(4)?;
-        Ok(Self {
-            counter: reader.uint32()?,
-            stream: StreamId::new(reader.uint8()?).ok_or(DecodeError::Value)?,
-            boot: BootId(reader.bytes_of()?),
-            number: reader.uint()?,
-        })
-    }
-}
-
 fn group_epoch(writer: &mut Writer, items: usize, kind: u64, gid: GroupId, epoch: u16) -> &mut Writer {
     writer.array(items).uint(kind).bytes(gid.as_bytes()).uint(epoch.into())
 }
@@ -280,8 +246,6 @@ mod tests {
 
     #[test]
     fn every_kind_survives_its_encoding_and_is_never_a_body() {
-        let base =
-            NumberBase { counter: 9, stream: StreamId::default(), boot: BootId([1; 8]), number: 70_000 };
         let mut which = crate::group::Which::default();
         which.insert(255);
         let asked = MissingLeaves { gid: GroupId([8; 7]), epoch: 1, first: 64, which };
@@ -293,8 +257,7 @@ mod tests {
             Control::YourTurn,
             Control::Ask,
             Control::Part(Part { epoch: 300, name: [3; 8], count: 7, index: 6, bytes: alloc::vec![5; 200] }),
-            Control::Known { epoch: 3, boots: [BootId([4; 8]); 3], bases: alloc::vec![base; 2] },
-            Control::Known { epoch: 3, boots: [BootId([4; 8]); 3], bases: Vec::new() },
+            Control::Known([BootId([4; 8]); 3]),
             Control::Offer(Offer { epoch: 1, encapsulation_key: alloc::vec![5; 1216] }),
             Control::Accept(Accept { epoch: 1, ciphertext: alloc::vec![6; 1120] }),
             Control::GroupKey(Handout(SecretBytes::new(alloc::vec![7; 109]))),

@@ -7,7 +7,6 @@ use zeroize::Zeroize;
 use super::Role;
 use super::chain::ChainKey;
 use super::header::Class;
-use super::numbers::Numbers;
 use super::receive::ReceiveChain;
 use super::send::SendChain;
 use crate::codec::Writer;
@@ -21,7 +20,6 @@ use crate::time::Monotonic;
 pub(super) struct Epoch {
     pub(super) number: u16,
     pub(super) keys: EpochKeys,
-    pub(super) numbers: Numbers,
     send: [SendChain; 3],
     receive: [ReceiveChain; 3],
 }
@@ -70,7 +68,6 @@ impl Epoch {
         Some(Self {
             number,
             keys,
-            numbers: Numbers::default(),
             send: [send(telemetry)?, send(command)?, send(control)?],
             receive: [
                 receive(telemetry, boots[0])?,
@@ -83,11 +80,10 @@ impl Epoch {
     pub(super) fn restore(
         number: u16,
         keys: EpochKeys,
-        numbers: Numbers,
         send: [SendChain; 3],
         receive: [ReceiveChain; 3],
     ) -> Self {
-        Self { number, keys, numbers, send, receive }
+        Self { number, keys, send, receive }
     }
 
     pub(super) fn send(&self, class: Class) -> &SendChain {
@@ -122,7 +118,6 @@ impl Epoch {
     pub(super) fn shrink(&mut self) {
         self.send.iter_mut().for_each(SendChain::shrink);
         self.receive.iter_mut().for_each(ReceiveChain::shrink);
-        self.numbers.shrink();
     }
 
     /// Erases what only an epoch needs that still sends.

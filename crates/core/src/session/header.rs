@@ -1,10 +1,11 @@
 //! The clear part of a record: 12 bytes, or 20 while the sender's boot salt rides along.
 //!
 //! ```text
-//! 0xC0 · flags u8 · sid 4 · epoch u16 · low u8 · counter u24 [· salt 8] · ciphertext · tag 16
+//! 0xC0 · flags u8 · sid 4 · epoch u16 · low u12 · counter u20 [· salt 8] · ciphertext · tag 16
 //! flags = class (bits 0–1) · salted (2) · stream (3–5) · form (6–7)
 //! ```
 
+use super::numbers::LOW_BITS;
 use crate::ids::{BootId, SessionId, StreamId};
 
 /// The first byte of a record.
@@ -16,8 +17,12 @@ pub const SALT_LEN: usize = BootId::LEN;
 /// What a record adds to its plaintext, salt apart: header and tag.
 pub const OVERHEAD: usize = HEADER_LEN + crate::crypto::suite::Aead::TAG_LEN;
 
-/// The most bytes of associated data: header, salt and a 48-byte topic hash.
-const MAX_AAD: usize = HEADER_LEN + SALT_LEN + 48;
+/// The most bytes of associated data: header, salt, a 48-byte topic hash and a message number.
+const MAX_AAD: usize = HEADER_LEN + SALT_LEN + 48 + size_of::<u64>();
+/// Bits of a counter.
+const COUNTER_BITS: u32 = 32 - LOW_BITS;
+/// No counter is this high.
+pub(super) const COUNTERS: u32 = 1 << COUNTER_BITS;
 
 /// Which chain of its direction a record belongs to. Each has its own keys and counters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -52,10 +57,8 @@ pub enum Form {
     Body = 0,
     /// Telemetry without properties after its 8-byte message number.
     Numbered = 1,
-    /// Telemetry without properties; its number follows from the counter, and from the lowest byte of it in the header.
+    /// Telemetry without properties. The lowest bits of its number are in the header, the others follow from what is settled.
     Implied = 2,
-    /// As [`Form::Numbered`], where the receiver could say the number and might have lost its way: it confirms nothing.
-    Told = 3,
 }
 
 /// A record's header.
@@ -71,9 +74,9 @@ pub struct Header {
     pub sid: SessionId,
     /// The session epoch.
     pub epoch: u16,
-    /// The lowest byte of an implied message number; 0 in all other forms.
-    pub low: u8,
-    /// Counts the records of this direction, epoch and class; below 2^24.
+    /// The lowest 12 bits of an implied message number; 0 in all other forms.
+    pub low: u16,
+    /// Counts the records of this direction, epoch and class; below 2^20.
     pub counter: u32,
     /// The sender's boot, until the receiver confirmed it.
     pub salt: Option<BootId>,
@@ -88,9 +91,15 @@ impl Header {
             return None;
         }
         let class = Class::ALL.into_iter().find(|class| *class as u8 == flags & 3)?;
-        let form = [Form::Body, Form::Numbered, Form::Implied, Form::Told];
+        let form = [Form::Body, Form::Numbered, Form::Implied];
         let form = form.into_iter().find(|form| *form as u8 == flags >> 6)?;
-        if c0 != 0 && form != Form::Implied {
+        let counter = u32::from_be_bytes([c0, c1, c2, c3]);
+        let low = (counter >> COUNTER_BITS) as u16;
+        if low != 0 && form != Form::Implied {
+            return None;
+        }
+        // Numbers are of first transmissions of telemetry.
+        if form != Form::Body && class != Class::Telemetry {
             return None;
         }
         let stream = StreamId::new(flags >> 3 & 7)?;
@@ -105,8 +114,8 @@ impl Header {
             stream,
             sid: SessionId([s0, s1, s2, s3]),
             epoch: u16::from_be_bytes([e0, e1]),
-            low: c0,
-            counter: u32::from_be_bytes([0, c1, c2, c3]),
+            low,
+            counter: counter % COUNTERS,
             salt,
         })
     }
@@ -131,14 +140,13 @@ impl Header {
         self.class as u8 | salted | self.stream.value() << 3 | (self.form as u8) << 6
     }
 
-    /// Header, salt and topic hash: what a record authenticates besides its plaintext.
+    /// Header, salt and topic hash: what a record authenticates besides its plaintext and, if it is implied, its number.
     pub(super) fn associated_data(&self, topic_hash: &[u8]) -> AssociatedData {
         let mut data = AssociatedData::new();
         data.push(&[TYPE_RECORD, self.flags()]);
         data.push(self.sid.as_bytes());
         data.push(&self.epoch.to_be_bytes());
-        let [_, c1, c2, c3] = self.counter.to_be_bytes();
-        data.push(&[self.low, c1, c2, c3]);
+        data.push(&(u32::from(self.low) << COUNTER_BITS | self.counter).to_be_bytes());
         if let Some(salt) = &self.salt {
             data.push(salt.as_bytes());
         }
@@ -148,7 +156,8 @@ impl Header {
     }
 }
 
-/// Associated data on the stack: header and topic hash, at most [`MAX_AAD`] bytes.
+/// Associated data on the stack: header, topic hash and an implied number, at most [`MAX_AAD`] bytes.
+#[derive(Clone)]
 pub(crate) struct AssociatedData {
     bytes: [u8; MAX_AAD],
     len: usize,

@@ -20,6 +20,7 @@ pub mod handshake;
 mod header;
 mod numbers;
 mod open;
+mod opening;
 mod packed;
 mod parts;
 mod ratchet;
@@ -36,7 +37,7 @@ pub use control::{Control, Handout};
 pub(crate) use epoch::nonce;
 pub(crate) use header::AssociatedData;
 pub use header::{Class, Form, HEADER_LEN, Header, OVERHEAD, SALT_LEN, TYPE_RECORD};
-pub use numbers::{MAX_BASES, NumberBase};
+pub use numbers::Settled;
 pub use open::{Opened, Plain};
 pub use parts::{MAX_PARTS, MAX_WHOLE, MIN_PART, Part, Parts, PartsName};
 pub use ratchet::{Accept, Offer, RatchetError};
@@ -54,11 +55,10 @@ use crate::crypto::backend::Backend;
 use crate::crypto::kdf::PseudorandomKey;
 use crate::crypto::labels;
 use crate::crypto::suite::SessionSuite;
-use crate::ids::{BootId, SessionId, StreamId};
+use crate::ids::{BootId, SessionId};
 use crate::time::Monotonic;
 
 use epoch::Epoch;
-use numbers::Telling;
 use packed::Current;
 use ratchet::{Accepted, Offered};
 
@@ -110,8 +110,6 @@ pub struct Session {
     accepted: Option<Box<Accepted>>,
     /// The starts of ours that the peer confirmed, by class.
     confirmed_boots: [BootId; 3],
-    /// What the peer knows of our message numbers.
-    telling: Telling,
     /// The peer's records prove that it has the keys.
     confirmed: bool,
     /// While it rests: when the first key that it keeps for late records is to be erased.
@@ -138,7 +136,6 @@ impl Session {
             offered: None,
             accepted: None,
             confirmed_boots: [boot_out; 3],
-            telling: Telling::default(),
             confirmed: false,
             skipped_until: None,
             sent: 0,
@@ -191,26 +188,9 @@ impl Session {
         self.current.view()?.receive(class).newest_boot()
     }
 
-    /// What the peer should be told that we know of its message numbers: the newest base of each stream.
-    pub fn number_bases(&self) -> Vec<NumberBase> {
-        self.current.view().map_or_else(Vec::new, |epoch| epoch.numbers.newest())
-    }
-
     /// The peer knows our start `boot` on `class`: records there need no salt any more.
     pub fn boot_confirmed(&mut self, class: Class, boot: BootId) {
         self.confirmed_boots[class as usize] = boot;
-    }
-
-    /// The peer has `base` of `epoch`, durably: numbers of its stream follow from it.
-    pub fn base_confirmed(&mut self, epoch: u16, base: &NumberBase) {
-        if epoch == self.current.number() {
-            self.telling.confirmed(base);
-        }
-    }
-
-    /// A message of a stream was lost on its way, so its next first transmission tells its number.
-    pub fn lost(&mut self, stream: StreamId) {
-        self.telling.lost(stream);
     }
 
     /// A secret for another protocol, from the current epoch and both sides' boots; none survives either's restart.

@@ -4,9 +4,10 @@ use alloc::vec::Vec;
 
 use super::Session;
 use super::epoch::nonce;
-use super::header::{Class, Form, Header};
-use super::numbers::NumberBase;
-use super::receive::{Admitted, OpenError, Opening};
+use super::header::{Form, Header};
+use super::numbers::Settled;
+use super::opening::Opening;
+use super::receive::{Admitted, OpenError};
 use crate::ids::BootId;
 use crate::time::Monotonic;
 
@@ -24,8 +25,8 @@ pub enum Plain {
         /// Its payload.
         payload: Vec<u8>,
     },
-    /// Authentic, and not to be understood: a number that nothing known implies. Its sender sends it again, numbered.
-    Unnumbered,
+    /// Authentic, and of no form that it may have.
+    Malformed,
 }
 
 /// An opened record.
@@ -36,8 +37,6 @@ pub struct Opened {
     pub admitted: Admitted,
     /// It began a new epoch: [`Session::epoch`] has it.
     pub switched: bool,
-    /// It told a new base of message numbers.
-    pub base_told: bool,
     /// It is the first record of the peer's: the peer has the keys.
     pub first: bool,
 }
@@ -45,7 +44,7 @@ pub struct Opened {
 impl Opened {
     /// Whether the session's row must be written with what the record brought.
     pub fn must_write(&self) -> bool {
-        self.admitted.blocks_changed || self.switched || self.base_told || self.first
+        self.admitted.blocks_changed || self.switched || self.first
     }
 }
 
@@ -65,7 +64,8 @@ impl Session {
         self.live(header.epoch).map_or(0, |epoch| epoch.receive(header.class).steps_to(header.block()))
     }
 
-    /// Opens a record for the topic with `topic_hash`. Nothing changes unless it authenticates.
+    /// Opens a record for the topic with `topic_hash`. `settled` says what is settled of the record's stream, of a start of
+    /// the peer's: as much as any receipt said, or more. Nothing changes unless it authenticates.
     ///
     /// # Errors
     ///
@@ -75,6 +75,7 @@ impl Session {
         now: Monotonic,
         header: &Header,
         topic_hash: &[u8],
+        settled: &dyn Fn(BootId) -> Settled,
         mut record: Vec<u8>,
     ) -> Result<Opened, OpenError> {
         let (backend, aead) = (self.backend, self.suite.aead());
@@ -82,9 +83,10 @@ impl Session {
         let epoch = self.live_mut(header.epoch).ok_or(OpenError::Epoch)?;
         let nonce = nonce(&epoch.keys.receive_iv, header.counter);
         let aad = header.associated_data(topic_hash);
-        let opening = Opening { backend, aead, nonce: &nonce, aad: aad.as_slice(), now };
+        let opening = Opening { backend, aead, nonce: &nonce, aad: &aad, settled, now };
         let start = header.encoded_len();
-        let admitted = epoch.receive_mut(header.class).open(&opening, header, &mut record, start)?;
+        let (admitted, implied) =
+            epoch.receive_mut(header.class).open(&opening, header, &mut record, start)?;
         let newest = epoch.receive(header.class).newest_boot();
         if let Some(boot) = newest.filter(|_| header.salt.is_some()) {
             for later in [self.current.wake(), self.next.as_deref_mut()].into_iter().flatten() {
@@ -99,35 +101,26 @@ impl Session {
             self.switch_on_record(now);
         }
         self.heard(header.epoch, now);
-        let (plain, base_told) = self.read(header, admitted.boot, record);
-        Ok(Opened { plain, admitted, switched, base_told, first })
+        record.drain(..start);
+        let plain = Plain::read(header.form, admitted.boot, implied, record);
+        Ok(Opened { plain, admitted, switched, first })
     }
+}
 
-    fn read(&mut self, header: &Header, boot: BootId, mut record: Vec<u8>) -> (Plain, bool) {
-        record.drain(..header.encoded_len());
-        if header.form == Form::Body {
-            return (Plain::Body(record), false);
+impl Plain {
+    fn read(form: Form, boot: BootId, implied: Option<u64>, mut text: Vec<u8>) -> Self {
+        if form == Form::Body {
+            return Self::Body(text);
         }
-        if header.class != Class::Telemetry {
-            return (Plain::Unnumbered, false);
+        let number = implied.or_else(|| {
+            let number = text.first_chunk().map(|number| u64::from_be_bytes(*number))?;
+            text.drain(..size_of::<u64>());
+            Some(number)
+        });
+        // Numbers count from 1.
+        match number {
+            Some(number) if number > 0 => Self::Telemetry { boot, number, payload: text },
+            _ => Self::Malformed,
         }
-        let Some(epoch) = self.live_mut(header.epoch) else { return (Plain::Unnumbered, false) };
-        let (stream, counter) = (header.stream, header.counter);
-        if header.form == Form::Implied {
-            let Some(number) = epoch.numbers.imply(counter, stream, boot, header.low) else {
-                return (Plain::Unnumbered, false);
-            };
-            return (Plain::Telemetry { boot, number, payload: record }, false);
-        }
-        let Some(number) = record.first_chunk().map(|number| u64::from_be_bytes(*number)) else {
-            return (Plain::Unnumbered, false);
-        };
-        record.drain(..size_of::<u64>());
-        let told = NumberBase { counter, stream, boot, number };
-        let is_base = header.form == Form::Numbered && epoch.numbers.note(told);
-        if header.form == Form::Told {
-            epoch.numbers.told(told);
-        }
-        (Plain::Telemetry { boot, number, payload: record }, is_base)
     }
 }

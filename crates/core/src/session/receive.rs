@@ -8,10 +8,10 @@ use thiserror::Error;
 
 use super::chain::{BlockSeed, ChainKey};
 use super::header::{Class, Header};
+use super::opening::{OpenedAs, Opening};
 use super::packed::{decode_time, encode_time};
 use crate::codec::{DecodeError, Reader, Writer};
-use crate::crypto::backend::{AeadKey, Backend};
-use crate::crypto::suite::Aead;
+use crate::crypto::backend::AeadKey;
 use crate::ids::BootId;
 use crate::time::Monotonic;
 
@@ -85,15 +85,6 @@ pub(super) struct Block {
     since: Monotonic,
     restored: bool,
     key: Option<Box<dyn AeadKey>>,
-}
-
-/// What opens a record besides the chain.
-pub(super) struct Opening<'a> {
-    pub(super) backend: Backend,
-    pub(super) aead: Aead,
-    pub(super) nonce: &'a [u8; 12],
-    pub(super) aad: &'a [u8],
-    pub(super) now: Monotonic,
 }
 
 impl ReceiveChain {
@@ -183,7 +174,7 @@ impl ReceiveChain {
         header: &Header,
         record: &mut Vec<u8>,
         start: usize,
-    ) -> Result<Admitted, OpenError> {
+    ) -> Result<OpenedAs, OpenError> {
         self.precheck(header)?;
         let index = header.block();
         let bit = 1 << header.place();
@@ -201,7 +192,7 @@ impl ReceiveChain {
         header: &Header,
         record: &mut Vec<u8>,
         start: usize,
-    ) -> Result<Admitted, OpenError> {
+    ) -> Result<OpenedAs, OpenError> {
         let assumed = self.boot_of(header.block());
         let block = self.blocks.get_mut(at).ok_or(OpenError::TooOld)?;
         let boot = match (block.boot, header.salt) {
@@ -214,11 +205,11 @@ impl ReceiveChain {
             Some(key) => key,
             None => opening.key(&block.seed, boot)?,
         };
-        let opened = opening.open(&*key, record, start);
+        let opened = opening.open(&*key, boot, header, record, start);
         if opened.is_ok() || block.boot.is_some() {
             block.key = Some(key);
         }
-        opened?;
+        let number = opened?;
         block.boot = Some(boot);
         block.seen |= bit;
         let restored = block.restored;
@@ -226,7 +217,7 @@ impl ReceiveChain {
         if complete {
             self.blocks.remove(at);
         }
-        Ok(Admitted { blocks_changed: complete, restored, boot })
+        Ok((Admitted { blocks_changed: complete, restored, boot }, number))
     }
 
     fn open_ahead(
@@ -237,14 +228,14 @@ impl ReceiveChain {
         header: &Header,
         record: &mut Vec<u8>,
         start: usize,
-    ) -> Result<Admitted, OpenError> {
+    ) -> Result<OpenedAs, OpenError> {
         let (seed, after) = self.derive(index).ok_or(OpenError::Forged)?;
         let boot = match header.salt {
             Some(told) => told,
             None => self.boot_of(index)?,
         };
         let key = opening.key(&seed, boot)?;
-        opening.open(&*key, record, start)?;
+        let number = opening.open(&*key, boot, header, record, start)?;
         self.keep_skipped(index, opening.now);
         self.next = (index + 1, after);
         self.adopt(index, boot);
@@ -262,7 +253,7 @@ impl ReceiveChain {
             self.blocks.push(Box::new(block));
         }
         self.expire(opening.now);
-        Ok(Admitted { blocks_changed: true, restored: false, boot })
+        Ok((Admitted { blocks_changed: true, restored: false, boot }, number))
     }
 
     /// The seed of a block ahead and the chain's key after it, from the nearest remembered key.
@@ -342,16 +333,6 @@ impl Block {
     /// As restored: what of it was received is known only by what the records brought.
     pub(super) fn restored(index: u32, seed: BlockSeed, boot: Option<BootId>, now: Monotonic) -> Self {
         Self { index, seed, boot, seen: 0, since: now, restored: true, key: None }
-    }
-}
-
-impl Opening<'_> {
-    fn key(&self, seed: &BlockSeed, boot: BootId) -> Result<Box<dyn AeadKey>, OpenError> {
-        Ok(self.backend.aead_key(self.aead, &seed.key(boot).ok_or(OpenError::Forged)?))
-    }
-
-    fn open(&self, key: &dyn AeadKey, record: &mut Vec<u8>, start: usize) -> Result<(), OpenError> {
-        key.open_from(self.nonce, self.aad, record, start).map_err(|_| OpenError::Forged)
     }
 }
 

@@ -172,7 +172,6 @@ impl Session {
         let before = core::mem::replace(&mut self.current, Current::Awake(next));
         self.previous = Some((before, heard));
         (self.next, self.offered, self.accepted) = (None, None, None);
-        self.telling = super::numbers::Telling::default();
         (self.sent, self.received) = (0, 0);
     }
 

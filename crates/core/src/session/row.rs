@@ -8,7 +8,6 @@ use thiserror::Error;
 use super::chain::{BlockSeed, ChainKey};
 use super::epoch::{Epoch, EpochKeys};
 use super::header::Class;
-use super::numbers::{MAX_BASES, NumberBase, Numbers, Run, Telling};
 use super::packed::Current;
 use super::ratchet::{Accept, Accepted, Offer, Offered};
 use super::receive::{Block, MAX_BOOTS, MAX_SKIPPED, ReceiveChain};
@@ -22,7 +21,7 @@ use crate::crypto::suite::{HashAlgorithm, SessionSuite};
 use crate::ids::{BootId, SessionId};
 use crate::time::Monotonic;
 
-const VERSION: u64 = 1;
+const VERSION: u64 = 2;
 
 /// A row that is not a session of this version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
@@ -119,7 +118,6 @@ impl Session {
             offered: offered.map(Box::new),
             accepted: accepted.map(Box::new),
             confirmed_boots,
-            telling: Telling::default(),
             skipped_until: None,
             confirmed,
             sent,
@@ -130,12 +128,8 @@ impl Session {
 
 pub(super) fn encode_epoch(writer: &mut Writer, epoch: &Epoch) {
     let keys = &epoch.keys;
-    writer.array(8).uint(epoch.number.into()).bytes(&keys.send_iv).bytes(&keys.receive_iv);
+    writer.array(7).uint(epoch.number.into()).bytes(&keys.send_iv).bytes(&keys.receive_iv);
     writer.bytes(keys.exporter.expose()).bytes(keys.ratchet.expose());
-    writer.array(3 * epoch.numbers.runs().len());
-    for run in epoch.numbers.runs() {
-        run.base.encode(writer).uint(run.newest.0.into()).uint(run.newest.1);
-    }
     writer.array(3);
     for class in Class::ALL {
         let (ceiling, key) = epoch.send(class).ceiling();
@@ -168,14 +162,10 @@ pub(super) fn decode_epoch(
     hash: HashAlgorithm,
     now: Monotonic,
 ) -> Result<Epoch, DecodeError> {
-    reader.array_of(8)?;
+    reader.array_of(7)?;
     let number = u16::try_from(reader.uint()?).map_err(|_| DecodeError::Value)?;
     let (send_iv, receive_iv) = (reader.bytes_of()?, reader.bytes_of()?);
     let (exporter, ratchet) = (decode_key(reader, hash)?, decode_key(reader, hash)?);
-    let mut runs = Vec::new();
-    for _ in 0..reader.array_up_to(3 * MAX_BASES as u64)? / 3 {
-        runs.push(Run { base: NumberBase::decode(reader)?, newest: (reader.uint32()?, reader.uint()?) });
-    }
     reader.array_of(3)?;
     let [telemetry, command, control] = Class::ALL;
     let mut send = |class| decode_send(reader, class, hash);
@@ -184,7 +174,7 @@ pub(super) fn decode_epoch(
     let mut receive = |class| decode_receive(reader, class, hash, now);
     let receive = [receive(telemetry)?, receive(command)?, receive(control)?];
     let keys = EpochKeys { send_iv, receive_iv, exporter, ratchet };
-    Ok(Epoch::restore(number, keys, Numbers::restore(runs), send, receive))
+    Ok(Epoch::restore(number, keys, send, receive))
 }
 
 fn decode_send(reader: &mut Reader<'_>, class: Class, hash: HashAlgorithm) -> Result<SendChain, DecodeError> {

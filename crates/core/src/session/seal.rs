@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 use super::Session;
 use super::epoch::nonce;
 use super::header::{Class, Form, Header, OVERHEAD, SALT_LEN};
-use super::numbers::NumberBase;
+use super::numbers::Settled;
 use super::send::SealError;
 use crate::ids::{BootId, StreamId};
 use crate::time::Monotonic;
@@ -18,10 +18,12 @@ pub const MAX_EPOCH_MESSAGES: u64 = 1 << 20;
 pub enum Text<'a> {
     /// An encoded [`Body`](crate::envelope::Body).
     Body(&'a [u8]),
-    /// Telemetry without properties: its number in this start, and its payload. Only in class telemetry.
+    /// Telemetry without properties, accepted in this start. Only in class telemetry.
     Telemetry {
         /// The message's number on its stream.
         number: u64,
+        /// What of that stream the receiver confirmed.
+        confirmed: Settled,
         /// The payload.
         payload: &'a [u8],
     },
@@ -64,20 +66,19 @@ impl Session {
         let counter = taken.counter;
         let (form, low, number, payload) = match text {
             Text::Body(body) => (Form::Body, 0, None, body),
-            Text::Telemetry { number, payload } => {
-                let [.., low] = number.to_be_bytes();
-                match self.telling.form(NumberBase { counter, stream, boot, number }) {
-                    Form::Implied => (Form::Implied, low, None, payload),
-                    form => (form, 0, Some(number), payload),
-                }
-            }
+            Text::Telemetry { number, confirmed, payload } => match confirmed.imply(number) {
+                Some(low) => (Form::Implied, low, Some(number), payload),
+                None => (Form::Numbered, 0, Some(number), payload),
+            },
         };
         let header = Header { class, form, stream, sid: self.sid_out, epoch, low, counter, salt };
-        let aad = header.associated_data(topic_hash);
+        let mut aad = header.associated_data(topic_hash);
         let mut record = Vec::with_capacity(OVERHEAD + SALT_LEN + size_of::<u64>() + payload.len());
         record.extend_from_slice(aad.header());
-        if let Some(number) = number {
-            record.extend_from_slice(&number.to_be_bytes());
+        match number {
+            Some(number) if form == Form::Implied => aad.push(&number.to_be_bytes()),
+            Some(number) => record.extend_from_slice(&number.to_be_bytes()),
+            None => {}
         }
         record.extend_from_slice(payload);
         taken

@@ -17,8 +17,8 @@ use crate::time::Monotonic;
 pub const RESERVED_BLOCKS: u32 = 16;
 /// How long a block's key is used.
 pub const BLOCK_AGE: Duration = Duration::from_secs(3600);
-/// No counter beyond: a new handshake instead. Counters have 24 bits in the header.
-pub const MAX_COUNTER: u32 = 1 << 24;
+/// No counter beyond: a new handshake instead. Counters have 20 bits in the header.
+pub const MAX_COUNTER: u32 = super::header::COUNTERS;
 
 /// A class's sending chain.
 pub(super) struct SendChain {

@@ -1,6 +1,6 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
-use alloc::collections::BTreeSet;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 use core::time::Duration;
 
@@ -9,6 +9,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::crypto::backend::RandomSource;
 use crate::crypto::default_backend;
+use crate::delivery::ReceivedSet;
 use crate::ids::StreamId;
 
 const TOPIC: [u8; 32] = [9; 32];
@@ -68,45 +69,64 @@ fn seal_at(session: &mut Session, ours: BootId, now: u64, class: Class, text: Te
 }
 
 fn telemetry(session: &mut Session, ours: u8, number: u64) -> Vec<u8> {
-    let text = Text::Telemetry { number, payload: b"73.9" };
+    let text = Text::Telemetry { number, confirmed: Settled::default(), payload: b"73.9" };
     seal_at(session, boot(ours), 0, Class::Telemetry, text).record
+}
+
+fn nothing(_: BootId) -> Settled {
+    Settled::default()
 }
 
 fn open(session: &mut Session, record: &[u8]) -> Result<Opened, OpenError> {
     let header = Header::parse(record).unwrap();
-    session.open(at(0), &header, &TOPIC, record.to_vec())
+    session.open(at(0), &header, &TOPIC, &nothing, record.to_vec())
 }
 
 fn crash(session: &Session) -> Session {
     Session::from_row(default_backend(), &session.to_row(), at(0)).unwrap()
 }
 
+/// Seals and opens as two ends do that know so much of the sender's numbers.
+fn pass(
+    ends: (&mut Session, &mut Session),
+    number: u64,
+    confirmed: Settled,
+    settled: Settled,
+) -> (usize, Option<Plain>) {
+    let text = Text::Telemetry { number, confirmed, payload: b"73.9" };
+    let record = seal_at(ends.0, boot(1), 0, Class::Telemetry, text).record;
+    let header = Header::parse(&record).unwrap();
+    let length = record.len() - 4;
+    (length, ends.1.open(at(0), &header, &TOPIC, &|_| settled, record).ok().map(|opened| opened.plain))
+}
+
 #[test]
-fn numbers_cost_nothing_once_they_are_confirmed() {
+fn numbers_cost_nothing_near_what_is_confirmed_and_eight_bytes_elsewhere() {
     let (mut a, mut b) = pair();
-    let first = telemetry(&mut a, 1, 1);
-    assert_eq!(first.len(), 4 + OVERHEAD + 8, "numbered");
-    let opened = open(&mut b, &first).unwrap();
-    assert!(opened.base_told && opened.must_write());
-    let base = b.number_bases()[0];
-    a.base_confirmed(0, &base);
-    for number in 2..200 {
-        let record = telemetry(&mut a, 1, number);
-        assert_eq!(record.len(), 4 + OVERHEAD, "28 bytes of overhead");
-        let plain = open(&mut b, &record).unwrap().plain;
-        assert_eq!(plain, Plain::Telemetry { boot: boot(1), number, payload: b"73.9".to_vec() });
+    let said = |number| Some(Plain::Telemetry { boot: boot(1), number, payload: b"73.9".to_vec() });
+    let settled = |cumulative, highest| Settled { cumulative, highest };
+    let (none, some, stuck) = (Settled::default(), settled(9_000, 9_000), settled(9_000, 70_000));
+    for (number, confirmed, at_receiver, length) in [
+        (1, none, none, OVERHEAD),
+        (2_048, none, none, OVERHEAD),
+        (2_049, none, none, OVERHEAD + 8),
+        (9_001, some, settled(9_400, 9_400), OVERHEAD),
+        (u64::MAX, some, some, OVERHEAD + 8),
+        // One message never arrives.
+        (9_100, stuck, stuck, OVERHEAD),
+        (70_100, stuck, stuck, OVERHEAD),
+        (40_000, stuck, stuck, OVERHEAD + 8),
+    ] {
+        assert_eq!(pass((&mut a, &mut b), number, confirmed, at_receiver), (length, said(number)));
     }
-    // A number that was given up breaks the rule: told again until confirmed.
-    let record = telemetry(&mut a, 1, 205);
-    assert_eq!(record.len(), 4 + OVERHEAD + 8);
-    a.base_confirmed(0, &base);
-    assert_eq!(telemetry(&mut a, 1, 206).len(), 4 + OVERHEAD + 8, "an old confirmation changes nothing");
-    open(&mut b, &record).unwrap();
-    a.base_confirmed(0, &b.number_bases()[0]);
-    let record = telemetry(&mut a, 1, 207);
-    assert_eq!(record.len(), 4 + OVERHEAD);
-    let Plain::Telemetry { number, .. } = open(&mut b, &record).unwrap().plain else { panic!() };
-    assert_eq!(number, 207);
+}
+
+#[test]
+fn a_receiver_that_lost_its_record_takes_no_message_for_another() {
+    let (mut a, mut b) = pair();
+    let some = Settled { cumulative: 9_000, highest: 9_000 };
+    assert_eq!(pass((&mut a, &mut b), 9_001, some, Settled::default()).1, None, "it does not authenticate");
+    assert!(pass((&mut a, &mut b), 9_002, some, some).1.is_some(), "and cost its session nothing");
 }
 
 #[test]
@@ -116,14 +136,17 @@ fn a_record_opens_once_in_its_session_direction_topic_and_class() {
         let record = telemetry(&mut a, 1, 1);
         let header = Header::parse(&record).unwrap();
         for other in [&[8; 32][..], &[9; 31], &[]] {
-            assert_eq!(b.open(at(0), &header, other, record.clone()).err(), Some(OpenError::Forged));
+            assert_eq!(
+                b.open(at(0), &header, other, &nothing, record.clone()).err(),
+                Some(OpenError::Forged)
+            );
         }
         for bit in 0..record.len() * 8 {
             let mut forged = record.clone();
             forged[bit / 8] ^= 1 << (bit % 8);
             // The id is for the caller to look up; another one is not in the caller's table.
             if let Some(header) = Header::parse(&forged) {
-                assert!(b.open(at(0), &header, &TOPIC, forged).is_err(), "bit {bit}");
+                assert!(b.open(at(0), &header, &TOPIC, &nothing, forged).is_err(), "bit {bit}");
             }
         }
         assert_eq!(open(&mut a, &record).err(), Some(OpenError::Forged), "reflected");
@@ -142,7 +165,7 @@ fn what_a_record_takes_to_judge_is_known_before_it_is_judged() {
     assert_eq!(b.steps_to(&header), 0);
     assert_eq!(b.steps_to(&Header { counter: 64, ..header }), 0, "the next block");
     assert_eq!(b.steps_to(&far), 999);
-    assert!(b.open(at(0), &far, &TOPIC, alloc::vec![0; 64]).is_err());
+    assert!(b.open(at(0), &far, &TOPIC, &nothing, alloc::vec![0; 64]).is_err());
     assert!(b.steps_to(&far) < CHECKPOINT_EVERY, "the way is remembered");
     b.shrink();
     assert_eq!(b.steps_to(&far), 999, "and not by one at rest");
@@ -187,7 +210,7 @@ fn a_session_at_rest_erases_in_its_time_what_it_keeps_for_late_records() {
     assert!(b.to_row().len() + 32 < before.len(), "a key is gone");
     assert_eq!(b.expires(), None);
     let header = Header::parse(&records[0]).unwrap();
-    assert!(b.open(due, &header, &TOPIC, records[0].clone()).is_err());
+    assert!(b.open(due, &header, &TOPIC, &nothing, records[0].clone()).is_err());
     assert!(open(&mut b, &records[197]).is_ok(), "its block is the newest");
 }
 
@@ -212,7 +235,7 @@ fn forged_jumps_are_bounded_in_work_and_memory_and_change_nothing() {
     for gap in 0..100_000u32 {
         let counter = if gap % 7 == 0 { u32::MAX - gap } else { gap };
         let forged = Header { counter, ..header };
-        assert!(b.open(at(0), &forged, &TOPIC, alloc::vec![0; 64]).is_err());
+        assert!(b.open(at(0), &forged, &TOPIC, &nothing, alloc::vec![0; 64]).is_err());
     }
     assert!(b.to_row() == before);
     let kept = b.current.view().unwrap().receive(Class::Telemetry).checkpoints().len();
@@ -231,7 +254,7 @@ fn a_jump_keeps_the_newest_skipped_blocks_and_they_expire() {
     }
     let header = Header::parse(&records[64 * 15 + 1]).unwrap();
     b.expire(Monotonic(SKIPPED_FOR));
-    let late = b.open(Monotonic(SKIPPED_FOR), &header, &TOPIC, records[64 * 15 + 1].clone());
+    let late = b.open(Monotonic(SKIPPED_FOR), &header, &TOPIC, &nothing, records[64 * 15 + 1].clone());
     assert_eq!(late.err(), Some(OpenError::TooOld));
     assert!(open(&mut b, &records[64 * 19 + 1]).is_ok(), "the newest block stays");
 }
@@ -246,13 +269,12 @@ fn a_crashed_sender_skips_its_reservation_and_tells_its_boot_until_it_is_confirm
         Some(SealError::Reserve)
     );
     let record = telemetry(&mut a, 3, 1);
-    assert_eq!(record.len(), 4 + OVERHEAD + SALT_LEN + 8);
+    assert_eq!(record.len(), 4 + OVERHEAD + SALT_LEN, "36 bytes of overhead");
     assert_eq!(Header::parse(&record).unwrap().block(), RESERVED_BLOCKS);
     let opened = open(&mut b, &record).unwrap();
     assert_eq!(opened.plain, Plain::Telemetry { boot: boot(3), number: 1, payload: b"73.9".to_vec() });
     let mut b = crash(&b);
     a.boot_confirmed(Class::Telemetry, b.peer_boot(Class::Telemetry).unwrap());
-    a.base_confirmed(0, &b.number_bases()[0]);
     let record = telemetry(&mut a, 3, 2);
     assert_eq!(record.len(), 4 + OVERHEAD);
     let opened = open(&mut b, &record).unwrap();
@@ -322,7 +344,7 @@ fn epochs_change_in_turns_and_a_stolen_state_is_shut_out() {
         assert_eq!((proposer.epoch(), acceptor.epoch()), (epoch, epoch));
         let mut thief = thief;
         let header = Header::parse(&first).unwrap();
-        assert_eq!(thief.open(at(0), &header, &TOPIC, first).err(), Some(OpenError::Epoch));
+        assert_eq!(thief.open(at(0), &header, &TOPIC, &nothing, first).err(), Some(OpenError::Epoch));
         let theirs = 3 - ours;
         open(proposer, &seal_at(acceptor, boot(theirs), 0, Class::Control, Text::Body(b"")).record).unwrap();
         let next_turn = acceptor.offer(&mut random);
@@ -402,6 +424,9 @@ proptest! {
         let mut network: Vec<InFlight> = Vec::new();
         let mut random = Counting(3);
         let mut starts = 2u8;
+        // What of a start's messages arrived, which is durable, and what of it receipts said.
+        let mut arrived: BTreeMap<u8, ReceivedSet> = BTreeMap::new();
+        let mut confirmed: BTreeMap<u8, Settled> = BTreeMap::new();
         for step in steps {
             match step {
                 Step::Send(side, class) => {
@@ -409,9 +434,11 @@ proptest! {
                     let mut said = None;
                     let body = [side as u8];
                     let text = if class == Class::Telemetry {
-                        numbers[side] += 1;
+                        // Now and then many are given up.
+                        numbers[side] += if sealed.len().is_multiple_of(16) { 3_000 } else { 1 };
                         said = Some((boots[side], numbers[side]));
-                        Text::Telemetry { number: numbers[side], payload: &body }
+                        let confirmed = confirmed.get(&boots[side]).copied().unwrap_or_default();
+                        Text::Telemetry { number: numbers[side], confirmed, payload: &body }
                     } else {
                         Text::Body(&body)
                     };
@@ -426,14 +453,18 @@ proptest! {
                     if matches!(step, Step::Deliver(_)) {
                         network.swap_remove(which);
                     }
-                    let Ok(opened_now) = open(&mut sides[to], &record) else { continue };
+                    let header = Header::parse(&record).unwrap();
+                    let of = |start: BootId| arrived.get(&start.0[0]).map_or_else(Settled::default, Settled::from);
+                    let opened_now = sides[to].open(at(0), &header, &TOPIC, &of, record.clone());
+                    let Ok(opened_now) = opened_now else { continue };
                     prop_assert!(opened.insert((boots[to], record)), "opened twice in one start");
                     let other = 1 - to;
                     if let Plain::Telemetry { boot: from, number, .. } = opened_now.plain {
                         prop_assert_eq!(said, Some((from.0[0], number)));
-                        let (epoch, bases) = (sides[to].epoch(), sides[to].number_bases());
-                        for base in &bases {
-                            sides[other].base_confirmed(epoch, base);
+                        let arrived = arrived.entry(from.0[0]).or_default();
+                        let _ = arrived.insert(number);
+                        if number.is_multiple_of(8) {
+                            confirmed.insert(from.0[0], Settled::from(&*arrived));
                         }
                     }
                     for class in Class::ALL {

@@ -17,7 +17,7 @@ use pqc_iiot_core::identity::keys::PublicIdentity;
 use pqc_iiot_core::ids::{PeerId, SessionId, StreamId};
 use pqc_iiot_core::provider::PrekeyId;
 use pqc_iiot_core::session::handshake::{ExpectM2, Initiate, Initiation};
-use pqc_iiot_core::session::{Class, Control, Header, Plain, Role, Session, Text};
+use pqc_iiot_core::session::{Class, Control, Header, Plain, Role, Session, Settled, Text};
 use pqc_iiot_provider::random::{SeededRandom, SystemRandom};
 
 use super::boot;
@@ -166,7 +166,9 @@ impl Devices {
         let mut session = self.waiting.remove(&device).ok_or(FAILED)?;
         let header = Header::parse(&payload).ok_or(FAILED)?;
         let topic = hash(self.fleet.suite.hash(), &[self.topics.control(&name(device)?).as_bytes()]);
-        let opened = session.open(now().monotonic, &header, topic.as_slice(), payload).map_err(|_| FAILED)?;
+        let opened =
+            session.open(now().monotonic, &header, topic.as_slice(), &|_| Settled::default(), payload);
+        let opened = opened.map_err(|_| FAILED)?;
         let Plain::Body(told) = opened.plain else { return Err(FAILED) };
         let answer = match Control::decode(&told).map_err(|_| FAILED)? {
             Control::Accept(accept) => {

@@ -15,10 +15,15 @@ use pqc_iiot_core::crypto::backend::Backend;
 use pqc_iiot_core::crypto::kdf::{HashOutput, PseudorandomKey, hash};
 use pqc_iiot_core::crypto::suite::SessionSuite;
 use pqc_iiot_core::ids::{BootId, SessionId, StreamId};
-use pqc_iiot_core::session::{Class, Control, Header, Opened, Role, Session, SessionStart, Text};
+use pqc_iiot_core::session::{
+    Class, Control, Header, Opened, Plain, Role, Session, SessionStart, Settled, Text,
+};
 
 use super::BenchError;
 use super::fleet::{TOPIC, now};
+
+/// Messages under way, as in the end-to-end benchmark.
+const WINDOW: u64 = 100;
 
 const SETUP: BenchError = BenchError::Setup("two ends of a session");
 const NOT_SEALED: BenchError = BenchError::Outcome("a record was not sealed");
@@ -29,7 +34,11 @@ struct Pair {
     sender: Session,
     receiver: Session,
     topic: HashOutput,
+    /// The sender's start.
+    ours: BootId,
+    /// The numbers sealed and opened last.
     number: u64,
+    arrived: u64,
 }
 
 impl Pair {
@@ -55,17 +64,16 @@ impl Pair {
         };
         let (sender, receiver) = (end(Role::Initiator)?, end(Role::Responder)?);
         let topic = hash(suite.hash(), &[TOPIC.as_bytes()]);
-        Ok(Self { sender, receiver, topic, number: 0 })
+        Ok(Self { sender, receiver, topic, ours: boot(Role::Initiator), number: 0, arrived: 0 })
     }
 
-    /// The steady state: the receiver's number base is confirmed, so that telemetry carries no numbers.
-    fn settled(suite: SessionSuite, backend: Backend) -> Result<Self, BenchError> {
-        let mut pair = Self::new(suite, backend)?;
-        let first = pair.seal(Class::Telemetry, &[])?;
-        pair.open(first)?;
-        let base = *pair.receiver.number_bases().first().ok_or(SETUP)?;
-        pair.sender.base_confirmed(pair.sender.epoch(), &base);
-        Ok(pair)
+    /// The sender after a restart, until its receiver's word about it arrives.
+    fn restarted(mut self, backend: Backend) -> Result<Self, BenchError> {
+        let row = self.sender.to_row();
+        self.sender = Session::from_row(backend, &row, now().monotonic).map_err(|_| SETUP)?;
+        self.ours = BootId([7; BootId::LEN]);
+        (self.number, self.arrived) = (0, 0);
+        Ok(self)
     }
 
     /// One record of the sender's, with the steps of a reservation where one is due, but nothing that is written.
@@ -78,12 +86,13 @@ impl Pair {
         }
         let text = if class == Class::Telemetry {
             self.number += 1;
-            Text::Telemetry { number: self.number, payload }
+            let confirmed = settled(self.number.saturating_sub(WINDOW));
+            Text::Telemetry { number: self.number, confirmed, payload }
         } else {
             Text::Body(payload)
         };
-        let (ours, topic) = (boot(Role::Initiator), self.topic.as_slice());
-        let sealed = self.sender.seal(ours, now().monotonic, class, StreamId::default(), topic, text);
+        let topic = self.topic.as_slice();
+        let sealed = self.sender.seal(self.ours, now().monotonic, class, StreamId::default(), topic, text);
         sealed.map(|sealed| sealed.record).map_err(|_| NOT_SEALED)
     }
 
@@ -91,7 +100,13 @@ impl Pair {
     fn open(&mut self, record: Vec<u8>) -> Result<Opened, BenchError> {
         let header = Header::parse(&record).ok_or(NOT_OPENED)?;
         let topic = self.topic.as_slice();
-        self.receiver.open(now().monotonic, &header, topic, record).map_err(|_| NOT_OPENED)
+        let arrived = settled(self.arrived);
+        let opened = self.receiver.open(now().monotonic, &header, topic, &|_| arrived, record);
+        let opened = opened.map_err(|_| NOT_OPENED)?;
+        if let Plain::Telemetry { number, .. } = opened.plain {
+            self.arrived = number;
+        }
+        Ok(opened)
     }
 
     /// A control record of the receiver's that the sender opens; its length.
@@ -101,9 +116,14 @@ impl Pair {
         let sealed = self.receiver.seal(ours, at, class, stream, topic, Text::Body(&body));
         let record = sealed.map_err(|_| NOT_SEALED)?.record;
         let (length, header) = (record.len(), Header::parse(&record).ok_or(NOT_OPENED)?);
-        self.sender.open(at, &header, topic, record).map_err(|_| NOT_OPENED)?;
+        self.sender.open(at, &header, topic, &|_| settled(0), record).map_err(|_| NOT_OPENED)?;
         Ok(length)
     }
+}
+
+/// What of a stream is settled without gaps.
+fn settled(up_to: u64) -> Settled {
+    Settled { cumulative: up_to, highest: up_to }
 }
 
 fn boot(role: Role) -> BootId {

@@ -38,7 +38,7 @@ impl RecordSeal {
         backend: Backend,
         class: Class,
     ) -> Result<Self, BenchError> {
-        let pair = Pair::settled(suite, backend)?;
+        let pair = Pair::new(suite, backend)?;
         let aead = BareAead::new(suite, backend, PAYLOAD)?;
         Ok(Self { suite, backend, class, pair, payload: vec![0x42; PAYLOAD], aead, sealed: Vec::new() })
     }
@@ -60,7 +60,7 @@ impl Workload for RecordSeal {
         }
         // An epoch's end, which no record pays for here.
         if self.pair.sender.traffic().0 + operations(self.class) as u64 > MAX_EPOCH_MESSAGES {
-            self.pair = Pair::settled(self.suite, self.backend)?;
+            self.pair = Pair::new(self.suite, self.backend)?;
         }
         stamp(&mut self.payload, self.pair.sender.traffic().0);
         Ok(())
@@ -100,7 +100,7 @@ impl RecordOpen {
         backend: Backend,
         class: Class,
     ) -> Result<Self, BenchError> {
-        let pair = Pair::settled(suite, backend)?;
+        let pair = Pair::new(suite, backend)?;
         let aead = BareAead::new(suite, backend, PAYLOAD)?;
         let records = Vec::with_capacity(operations(class));
         Ok(Self { suite, backend, class, pair, payload: vec![0x42; PAYLOAD], records, aead, last: None })
@@ -121,7 +121,7 @@ impl Workload for RecordOpen {
             check(plain, &self.payload)?;
         }
         if self.pair.sender.traffic().0 + operations(self.class) as u64 > MAX_EPOCH_MESSAGES {
-            self.pair = Pair::settled(self.suite, self.backend)?;
+            self.pair = Pair::new(self.suite, self.backend)?;
         }
         stamp(&mut self.payload, self.pair.sender.traffic().0);
         for _ in 0..operations(self.class) {

@@ -43,7 +43,8 @@ pub(in crate::bench) fn sizes(stop: &AtomicBool) -> Result<(Vec<Row>, Held), Ben
         let mut sizes: Vec<Size> =
             memory(suite, "session_memory_awake", |_| {}, None, &mut held)?.into_iter().collect();
         sizes.extend(memory(suite, "session_memory", Session::shrink, Some(2_048.0), &mut held)?);
-        sizes.extend([overhead(suite)?, epoch(suite)?]);
+        sizes.extend(overhead(suite)?);
+        sizes.push(epoch(suite)?);
         sizes.extend(handshake(suite)?);
         rows.extend(sizes.into_iter().map(|size| {
             let target = size.target.filter(|_| suite == SessionSuite::Hybrid);
@@ -54,20 +55,27 @@ pub(in crate::bench) fn sizes(stop: &AtomicBool) -> Result<(Vec<Row>, Held), Ben
     Ok((rows, held))
 }
 
-/// Baseline: the AEAD's tag.
-fn overhead(suite: SessionSuite) -> Result<Size, BenchError> {
-    let mut pair = Pair::settled(suite, &AWS_LC)?;
-    let record = pair.seal(Class::Telemetry, &[0x42; PAYLOAD])?;
-    let bytes = (record.len() - PAYLOAD) as f64;
-    pair.open(record)?;
-    let baseline = Aead::TAG_LEN as f64;
-    Ok(Size { name: "session_overhead_bytes", of: PAYLOAD, bytes, baseline, target: Some(28.0) })
+/// Of telemetry, from the first record on and from the first after a restart of its sender on. Baseline: the AEAD's tag.
+fn overhead(suite: SessionSuite) -> Result<[Size; 2], BenchError> {
+    let first = Pair::new(suite, &AWS_LC)?;
+    let restarted = Pair::new(suite, &AWS_LC)?.restarted(&AWS_LC)?;
+    let size = |mut pair: Pair, name, target| {
+        let record = pair.seal(Class::Telemetry, &[0x42; PAYLOAD])?;
+        let bytes = (record.len() - PAYLOAD) as f64;
+        pair.open(record)?;
+        let baseline = Aead::TAG_LEN as f64;
+        Ok(Size { name, of: PAYLOAD, bytes, baseline, target: Some(target) })
+    };
+    Ok([
+        size(first, "session_overhead_bytes", 28.0)?,
+        size(restarted, "session_overhead_restarted_bytes", 36.0)?,
+    ])
 }
 
 /// Baseline: the KEM's key and ciphertext.
 fn epoch(suite: SessionSuite) -> Result<Size, BenchError> {
     let mut random = random()?;
-    let mut pair = Pair::settled(suite, &AWS_LC)?;
+    let mut pair = Pair::new(suite, &AWS_LC)?;
     let offer = pair.sender.offer(&mut random).map_err(|_| FAILED)?;
     let asked = pair.seal(Class::Control, &Control::Offer(offer.clone()).encode())?;
     let accept = pair.receiver.accept(&mut random, &offer).map_err(|_| FAILED)?;
@@ -114,7 +122,7 @@ fn memory(
     held.0.reserve((UNCOUNTED + SESSIONS) / 2);
     let mut make = |sessions: usize| {
         for _ in 0..sessions / 2 {
-            let mut pair = Pair::settled(suite, &AWS_LC)?;
+            let mut pair = Pair::new(suite, &AWS_LC)?;
             for class in [Class::Telemetry, Class::Command, Class::Control] {
                 let record = pair.seal(class, &[0x42; PAYLOAD])?;
                 pair.open(record)?;

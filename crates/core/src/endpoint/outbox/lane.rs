@@ -6,6 +6,7 @@ use core::time::Duration;
 use super::entry::RowId;
 use crate::ids::{BootId, KeyId};
 use crate::replay::MAX_IN_FLIGHT;
+use crate::session::Settled;
 use crate::time::Monotonic;
 
 /// How long after the last transmission without a receipt the oldest message is sent again, at first and at last.
@@ -54,6 +55,8 @@ pub(in crate::endpoint) struct Lane {
     last_number: u64,
     /// The same for volatile messages.
     last_volatile: u64,
+    /// What of the messages that were accepted in this start the receiver confirmed.
+    pub(in crate::endpoint) confirmed: Settled,
     /// Reports that were never sealed, by where they begin: they take their neighbours in.
     pub(super) open_reports: BTreeMap<(BootId, u64), RowId>,
     /// When the oldest in flight is sent again, and after what delay.

@@ -30,7 +30,7 @@ impl Endpoint {
         let changed = !genuine.changes.is_empty();
         let taken = self.take_plain(genuine, topic, control);
         if taken.is_err() && changed {
-            // What is refused opened its block and told its numbers all the same: what follows relies on it.
+            // What is refused opened its block all the same: what follows relies on it.
             self.write_session(&peer, sid);
         }
         taken
@@ -56,19 +56,10 @@ impl Endpoint {
             }
             Plain::Body(bytes) => Body::decode(&bytes).map_err(|_| RefusalReason::Malformed)?,
             Plain::Telemetry { boot, number, payload } => {
-                if number == 0 {
-                    return Err(RefusalReason::Malformed);
-                }
                 let tracking = Tracking::Durable(Origin { boot, msg_seq: number });
                 Body::Message { content: Content::telemetry(payload), tracking }
             }
-            Plain::Unnumbered => {
-                let after = self.persist_session(changes);
-                // Its sender hears that it is missing, and sends it again with its number.
-                self.receipt_due(&peer);
-                self.refuse(RefusalReason::Unnumbered, Some(&peer));
-                return Ok(after);
-            }
+            Plain::Malformed => return Err(RefusalReason::Malformed),
         };
         let in_place = match &body {
             Body::Message { content, .. } => {

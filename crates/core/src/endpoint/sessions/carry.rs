@@ -29,10 +29,12 @@ impl Endpoint {
         let entry = self.outbox.entry(row).ok_or(NotNow::Wait)?;
         let boot = self.sessions.boot;
         let body;
-        // Only first transmissions go in the class whose counters tell numbers.
+        // Only first transmissions go without their whole name.
         let (class, text) = match &entry.item {
             Item::Message(content, origin) if !again && origin.boot == boot && content.is_plain() => {
-                (Class::Telemetry, Text::Telemetry { number: origin.msg_seq, payload: &content.payload })
+                let confirmed = self.outbox.lane(&key).map(|lane| lane.confirmed).unwrap_or_default();
+                let number = origin.msg_seq;
+                (Class::Telemetry, Text::Telemetry { number, confirmed, payload: &content.payload })
             }
             item => {
                 body = entry.encoded_body();
@@ -55,9 +57,6 @@ impl Endpoint {
             }
         };
         self.sessions.expects_reading(&key.peer, now);
-        if again {
-            self.sessions.lost(&key);
-        }
         self.outbox.carry(&key, row, now);
         let purpose = Purpose::Message { peer: key.peer.clone(), id: OutboxId(row.0) };
         let transmit = Transmit { purpose, topic, payload: sealed.record, retain: false };

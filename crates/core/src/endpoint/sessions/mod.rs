@@ -34,7 +34,6 @@ use alloc::vec::Vec;
 use core::time::Duration;
 
 use crate::budget::{Bucket, Rate};
-use crate::endpoint::outbox::LaneKey;
 use crate::ids::{BootId, Fingerprint, HandshakeId, PeerId, SessionId};
 use crate::session::handshake::ExpectM2;
 use crate::session::{Parts, Session};
@@ -252,13 +251,6 @@ impl Sessions {
         {
             live.unread = Some(Unread::since(now, silence));
             self.schedule(peer);
-        }
-    }
-
-    /// A message of a stream went again: what its receiver knows of its numbers may be too old.
-    fn lost(&mut self, key: &LaneKey) {
-        if let Some(live) = self.current_mut(&key.peer) {
-            live.session.lost(key.stream);
         }
     }
 

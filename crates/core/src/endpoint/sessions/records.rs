@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 
-use super::{Live, Slot};
+use super::Slot;
 use crate::endpoint::Endpoint;
 use crate::endpoint::hold::Why;
 use crate::endpoint::refusal::RefusalReason;
@@ -111,9 +111,11 @@ impl Endpoint {
             return Err((RefusalReason::OverBudget, Some(peer)));
         }
         let topic_hash = self.sessions.topics.get(live.session.suite().hash(), topic);
+        let heard = &self.inbox.heard;
+        let settled = |boot| heard.settled(&peer, header.stream, boot);
         let opened = live
             .session
-            .open(now, header, topic_hash.as_slice(), payload.to_vec())
+            .open(now, header, topic_hash.as_slice(), &settled, payload.to_vec())
             .map_err(|error| (reason_of(error), Some(peer.clone())))?;
         if far {
             self.sessions.jumps.give_back();
@@ -121,8 +123,7 @@ impl Endpoint {
         if opened.switched {
             live.begin_epoch(now);
         }
-        let tells = header.salt.is_some() || opened.base_told || !matches!(opened.plain, Plain::Body(_));
-        if tells && live.confirms(header, opened.base_told) {
+        if header.salt.is_some() {
             live.known_due.get_or_insert(now.plus(super::upkeep::KNOWN_AFTER));
         }
         let mut changes = Vec::new();
@@ -152,13 +153,6 @@ impl Endpoint {
 
     pub(in crate::endpoint) fn peers_in_session(&self) -> impl Iterator<Item = &PeerId> {
         self.sessions.pairs.iter().filter(|(_, pair)| pair.current.is_some()).map(|(peer, _)| peer)
-    }
-}
-
-impl Live {
-    /// Whether the peer still has to be told what we know: it sends salts or numbers.
-    fn confirms(&self, header: &Header, base_told: bool) -> bool {
-        header.salt.is_some() || base_told || header.form == crate::session::Form::Numbered
     }
 }
 

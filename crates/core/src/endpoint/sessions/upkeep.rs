@@ -175,12 +175,9 @@ impl Endpoint {
                 self.barrier.persist(alloc::vec![change], Vec::new());
             }
             Control::Close => {}
-            Control::Known { epoch, boots, bases } => {
+            Control::Known(boots) => {
                 for (class, boot) in Class::ALL.into_iter().zip(boots) {
                     live.session.boot_confirmed(class, *boot);
-                }
-                for base in bases {
-                    live.session.base_confirmed(*epoch, base);
                 }
                 self.sessions.was_read(peer, sid);
             }
@@ -249,7 +246,6 @@ impl Live {
         let session = &self.session;
         let boots = [Class::Telemetry, Class::Command, Class::Control].map(|class| session.peer_boot(class));
         let [Some(telemetry), Some(command), Some(control)] = boots else { return None };
-        let (epoch, bases) = (session.epoch(), session.number_bases());
-        Some(Control::Known { epoch, boots: [telemetry, command, control], bases })
+        Some(Control::Known([telemetry, command, control]))
     }
 }
