@@ -23,9 +23,9 @@ use pqc_iiot_core::ids::{BootId, Digest, StreamId};
 use pqc_iiot_core::time::UnixTime;
 
 use super::json::{Json, hex, number, object, text};
-use super::refusals;
 use super::sealing::{Cbor, Order, Sealed, seal};
 use super::world::{Made, NOT_BEFORE, NOW, Peer, Prekey, World, second_root, sign};
+use super::{refusals, sessions};
 
 /// The files, and every object in them that can be delivered: its topic and its bytes by its name.
 pub(crate) struct Vectors {
@@ -90,6 +90,7 @@ pub(crate) fn vectors() -> Vectors {
         ("revocation.json", revocation(&world, &mut collector)),
         ("audit.json", audit(&world, &mut collector)),
     ];
+    files.push(("sessions.json", sessions::generate(&world, &collector.objects["anchors/1"].1)));
     files.push(("refusals.json", refusals::generate(&world, &prekeys[1], &mut collector)));
     let files = files.into_iter().map(|(name, json)| (name, json.render())).collect();
     Vectors { files, objects: collector.objects }

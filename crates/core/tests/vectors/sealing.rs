@@ -39,7 +39,7 @@ impl Cbor {
         this
     }
 
-    fn text(self, value: &str) -> Self {
+    pub(crate) fn text(self, value: &str) -> Self {
         let mut this = self.head(3, value.len() as u64);
         this.0.extend_from_slice(value.as_bytes());
         this
@@ -66,7 +66,7 @@ pub(crate) struct Sealed {
     pub(crate) json: Json,
 }
 
-fn sender(peer: &Peer) -> Sender {
+pub(crate) fn sender(peer: &Peer) -> Sender {
     Sender {
         id: peer.id.clone(),
         fingerprint: peer.identity.fingerprint(),
