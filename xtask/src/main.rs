@@ -5,6 +5,7 @@ mod no_std;
 mod run;
 mod steps;
 mod tools;
+mod verifpal;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -32,9 +33,9 @@ enum Task {
         #[arg(long, value_enum, value_delimiter = ',', value_name = "STEP")]
         only: Vec<Step>,
     },
-    /// Run the protocol models in `models/` with ProVerif and compare each query's result with the expected one.
+    /// Run the protocol models in `models/` with Verifpal and ProVerif and compare each result with the expected one.
     Models {
-        /// Succeed, having checked the files' form only, where ProVerif is not installed.
+        /// Succeed where a tool is not installed, having checked the form of its files only.
         #[arg(long)]
         allow_missing: bool,
     },
@@ -65,7 +66,7 @@ fn main() -> ExitCode {
     let passed = match Arguments::parse().task {
         Task::Test { install, only } => test(install, &only),
         Task::Models { allow_missing } => {
-            Workspace::discover().and_then(|workspace| models::run(&workspace, allow_missing)).map(|()| true)
+            Workspace::discover().and_then(|workspace| run_models(&workspace, allow_missing)).map(|()| true)
         }
     };
     match passed {
@@ -76,6 +77,13 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Both tools, whatever became of the first.
+fn run_models(workspace: &Workspace, allow_missing: bool) -> Result<(), String> {
+    let results = [verifpal::run(workspace, allow_missing), models::run(workspace, allow_missing)];
+    let failures: Vec<String> = results.into_iter().filter_map(Result::err).collect();
+    if failures.is_empty() { Ok(()) } else { Err(failures.join("\nerror: ")) }
 }
 
 /// Runs every chosen step, whatever became of the ones before it, and says whether all passed.

@@ -1,4 +1,4 @@
-//! `cargo xtask models`: ProVerif over `models/*.pv`, each query's result against the one its file expects.
+//! ProVerif over `models/*.pv`, each query's result against the one its file expects.
 
 use std::fmt;
 use std::fs;
@@ -37,7 +37,7 @@ struct Expectation {
 
 /// Runs every model and prints a table; an error if any query differs from what its file expects.
 pub(crate) fn run(workspace: &Workspace, allow_missing: bool) -> Result<(), String> {
-    let files = files(&workspace.root.join("models"))?;
+    let files = files(&workspace.root.join("models"), "pv")?;
     let mut expected = Vec::new();
     for file in &files {
         let source = fs::read_to_string(file).map_err(|e| format!("{}: {e}", file.display()))?;
@@ -68,12 +68,12 @@ pub(crate) fn run(workspace: &Workspace, allow_missing: bool) -> Result<(), Stri
     if differences == 0 { Ok(()) } else { Err(format!("{differences} results are not the expected ones")) }
 }
 
-/// The models, by name.
-fn files(directory: &Path) -> Result<Vec<PathBuf>, String> {
+/// The models in one tool's language, by name.
+pub(crate) fn files(directory: &Path, extension: &str) -> Result<Vec<PathBuf>, String> {
     let entries = fs::read_dir(directory).map_err(|e| format!("{}: {e}", directory.display()))?;
     let mut files: Vec<PathBuf> = entries
         .filter_map(|entry| entry.ok().map(|entry| entry.path()))
-        .filter(|path| path.extension().is_some_and(|extension| extension == "pv"))
+        .filter(|path| path.extension().is_some_and(|found| found == extension))
         .collect();
     files.sort();
     if files.is_empty() { Err(format!("no model in {}", directory.display())) } else { Ok(files) }
@@ -252,7 +252,7 @@ query i: bitstring, k: key;
     #[test]
     fn every_query_of_every_model_has_an_expectation() {
         let directory = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join("models");
-        for file in files(&directory).unwrap() {
+        for file in files(&directory, "pv").unwrap() {
             let source = fs::read_to_string(&file).unwrap();
             let expected = expectations(&source).unwrap_or_else(|e| panic!("{}: {e}", file.display()));
             assert!(source.contains("Last run: "), "{} does not say when it was run", file.display());
