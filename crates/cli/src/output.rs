@@ -62,6 +62,16 @@ impl Output {
         };
     }
 
+    /// Something on standard error that a person should act on: `text`, or the warning for programs.
+    pub(crate) fn warn(self, warning: &impl Serialize, text: impl std::fmt::Display) {
+        let mut err = io::stderr().lock();
+        let _ = if self.json {
+            writeln!(err, "{}", serde_json::json!({ "warning": warning }))
+        } else {
+            writeln!(err, "{text}")
+        };
+    }
+
     /// The error, on standard error.
     pub(crate) fn error(self, error: &CliError) {
         if error.kind() == ErrorKind::OutputClosed {

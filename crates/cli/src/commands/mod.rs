@@ -13,6 +13,7 @@ mod device;
 mod doctor;
 mod identity;
 mod local;
+pub(crate) mod obstacles;
 mod proxy;
 mod publish;
 mod publish_group;

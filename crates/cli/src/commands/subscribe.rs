@@ -3,7 +3,6 @@
 mod group;
 mod unproved;
 
-use std::collections::BTreeSet;
 use std::io::{self, IsTerminal, Write};
 use std::time::Duration;
 
@@ -15,14 +14,18 @@ use tokio::time::Instant;
 
 use super::certificate::hex;
 use super::client::{self, Client};
+use super::obstacles::Obstacles;
 use super::{Context, local, subscribe_local};
 use crate::args::SubArgs;
 use crate::error::{CliError, ErrorKind, Result};
 use crate::output::{Report, harmless};
 use unproved::Unproved;
 
-/// When to say which peers have not been heard of.
-pub(super) const HINT_AFTER: Duration = Duration::from_secs(10);
+/// When to look again for what stands in the way: once what was stored of peers has been read, and once what the broker
+/// retains should have come.
+const LOOKS: [(Duration, bool); 2] = [(Duration::from_millis(300), false), (LATE, true)];
+/// When a peer that has not announced itself counts as one that may never.
+pub(super) const LATE: Duration = Duration::from_secs(3);
 
 /// Messages printed and not yet consumed, at most.
 const CONSUME_AT_ONCE: usize = 256;
@@ -101,8 +104,9 @@ async fn receive(
         context.output.note(format_args!("listening on {} as {}", filters.join(" "), handle.peer_id()));
         Ok(())
     };
-    let mut hint = std::pin::pin!(tokio::time::sleep(HINT_AFTER));
-    let mut hinted = false;
+    let started = Instant::now();
+    let mut looks = LOOKS.into_iter().peekable();
+    inbox.look(&client.handle, false).await;
     let mut subscribing = std::pin::pin!(subscribing);
     let mut subscribed = false;
     // Counts from the last message: refusals do not keep a silent subscription alive.
@@ -122,6 +126,10 @@ async fn receive(
             continue;
         }
         inbox.consume(&client.handle).await?;
+        if inbox.obstacles.changed {
+            inbox.look(&client.handle, false).await;
+        }
+        let look_at = looks.peek().map(|(after, _)| started + *after);
         // Events are taken while the broker is asked: it may wait for us to read.
         let event = tokio::select! {
             result = &mut subscribing, if !subscribed => {
@@ -129,9 +137,9 @@ async fn receive(
                 subscribed = true;
                 continue;
             }
-            () = &mut hint, if !hinted => {
-                hinted = true;
-                inbox.hint();
+            () = sleep_until(look_at) => {
+                let late = looks.next().is_some_and(|(_, late)| late);
+                inbox.look(&client.handle, late).await;
                 continue;
             }
             event = next(&mut client.events, deadline) => event,
@@ -146,7 +154,10 @@ async fn receive(
                     quiet_since = Instant::now();
                 }
             }
-            Next::Silence => return inbox.silence(),
+            Next::Silence => {
+                inbox.look(&client.handle, true).await;
+                return inbox.silence();
+            }
             Next::End => return Err(CliError::new(ErrorKind::Failed, "the client ended")),
         }
     }
@@ -169,6 +180,13 @@ async fn next(events: &mut Events, deadline: Option<Instant>) -> Next {
     event.map_or(Next::End, |event| Next::Event(Box::new(event)))
 }
 
+pub(super) async fn sleep_until(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}
+
 /// What has come so far.
 pub(super) struct Inbox<'a> {
     args: &'a SubArgs,
@@ -180,8 +198,8 @@ pub(super) struct Inbox<'a> {
     unproved: Unproved,
     /// Printed and not yet consumed.
     printed: Vec<InboxId>,
-    /// Peers that are not yet trusted: nothing of theirs can arrive.
-    unheard: BTreeSet<PeerId>,
+    /// What was said of what stands in the way.
+    pub(super) obstacles: Obstacles,
     /// The connection was lost, and that was said.
     away: bool,
 }
@@ -196,7 +214,7 @@ impl<'a> Inbox<'a> {
             heard: 0,
             unproved: Unproved::default(),
             printed: Vec::new(),
-            unheard: args.from.iter().cloned().collect(),
+            obstacles: Obstacles::default(),
             away: false,
         }
     }
@@ -207,17 +225,24 @@ impl<'a> Inbox<'a> {
         client::note_store(&event, self.context.output);
         match event {
             ClientEvent::Protocol(Event::Message(message)) => return self.message(&message),
-            ClientEvent::Protocol(Event::Refused { reason, peer }) if self.args.refusals => {
+            ClientEvent::Protocol(Event::Refused { reason, peer }) => {
+                if let Some(peer) = &peer {
+                    self.obstacles.refused(peer, reason);
+                }
+                if !self.args.refusals {
+                    return Ok(false);
+                }
                 let from = peer.map_or_else(|| "a stranger".to_owned(), |peer| peer.as_str().to_owned());
                 self.context.output.note(format_args!("refused ({}) from {from}", reason.name()));
             }
             ClientEvent::Protocol(Event::PeerReady { peer, .. }) => {
-                self.unheard.remove(&peer);
+                self.obstacles.changed = true;
                 if self.args.refusals {
                     self.context.output.note(format_args!("trusted: {peer}"));
                 }
             }
             ClientEvent::Protocol(Event::PeerLost { peer, reason }) => {
+                self.obstacles.changed = true;
                 self.context
                     .output
                     .note(format_args!("{peer} is no longer trusted: {}", client::loss(reason)));
@@ -260,13 +285,10 @@ impl<'a> Inbox<'a> {
         })
     }
 
-    /// A misspelt peer would otherwise look like a silent one.
-    pub(super) fn hint(&self) {
-        for peer in &self.unheard {
-            self.context.output.note(format_args!(
-                "nothing accepted from {peer} yet: it must announce itself on this broker (check the spelling, and --refusals)"
-            ));
-        }
+    /// Says why nothing of a named peer's can arrive.
+    async fn look(&mut self, client: &SecureMqttClient, late: bool) {
+        let wanted = (self.args.from.as_slice(), self.args.topics.as_slice());
+        self.obstacles.look(client, wanted, late, self.context.output).await;
     }
 
     /// Prints a message; true once enough came.
@@ -277,7 +299,6 @@ impl<'a> Inbox<'a> {
         }
         self.print(message)?;
         self.printed.extend(message.id);
-        self.unheard.remove(&message.peer);
         self.received += 1;
         self.heard += 1;
         Ok(self.args.count.is_some_and(|count| self.received >= count))
@@ -334,7 +355,7 @@ impl<'a> Inbox<'a> {
 }
 
 /// Text with its control characters escaped, bytes that are no text replaced.
-fn for_terminal(payload: &[u8]) -> String {
+pub(super) fn for_terminal(payload: &[u8]) -> String {
     let text = String::from_utf8_lossy(payload);
     text.chars()
         .flat_map(|c| {

@@ -11,10 +11,11 @@ use tokio::time::Instant;
 use super::Context;
 use super::client;
 use super::local::{Found, Local};
-use super::subscribe::{HINT_AFTER, Inbox};
+use super::obstacles::Warning;
+use super::subscribe::{Inbox, LATE, sleep_until};
 use crate::args::SubArgs;
 use crate::error::{CliError, ErrorKind, Result};
-use crate::proxy::{CLASS, ORIGIN, PEER, PROTECTION, SEQUENCE, STREAM, user_properties};
+use crate::proxy::{CLASS, ORIGIN, PEER, PROTECTION, SEQUENCE, STREAM, WARNING, user_properties};
 
 pub(super) fn run(proxy: Found, args: &SubArgs, context: &Context) -> Result<()> {
     if args.keep_session || args.refusals {
@@ -46,21 +47,40 @@ async fn receive(local: &mut Local, args: &SubArgs, context: &Context) -> Result
     local.send(subscribe(id, args)).await?;
     let mut inbox = Inbox::new(args, context);
     let mut quiet_since = Instant::now();
-    let mut hint_at = Some(quiet_since + HINT_AFTER);
+    let mut look_at = Some(quiet_since + LATE);
+    // It is asked again before the end.
+    let (mut answered, mut last) = (false, None);
     loop {
         let deadline = args.timeout.map(|patience| quiet_since + patience);
         let packet = tokio::select! {
             packet = local.next() => packet?,
-            () = sleep_until(hint_at) => {
-                hint_at = None;
-                inbox.hint();
+            () = sleep_until(look_at) => {
+                look_at = None;
+                let id = local.packet_id()?;
+                local.send(subscribe(id, args)).await?;
                 continue;
             }
-            () = sleep_until(deadline) => return inbox.silence(),
+            () = sleep_until(deadline), if last.is_none() => {
+                let id = local.packet_id()?;
+                local.send(subscribe(id, args)).await?;
+                last = Some((id, Instant::now() + LATE));
+                continue;
+            }
+            () = sleep_until(last.map(|(_, patience)| patience)) => return inbox.silence(),
         };
         match packet {
             Packet::V5_0Suback(answer) => {
                 granted(&answer, args)?;
+                let late = std::mem::replace(&mut answered, true);
+                for warning in warnings(&answer) {
+                    inbox.obstacles.tell(warning, late, context.output);
+                }
+                if last.is_some_and(|(id, _)| id == answer.packet_id()) {
+                    return inbox.silence();
+                }
+                if late {
+                    continue;
+                }
                 let filters: Vec<_> = args.topics.iter().map(|filter| filter.as_str()).collect();
                 context.output.note(format_args!(
                     "listening on {} through the proxy, which passes no messages to topic groups",
@@ -110,6 +130,12 @@ fn granted(answer: &v5_0::Suback, args: &SubArgs) -> Result<()> {
     Ok(())
 }
 
+/// Why nothing can arrive, as far as the proxy knows.
+fn warnings(answer: &v5_0::Suback) -> Vec<Warning> {
+    let texts = user_properties(answer.props(), WARNING);
+    texts.filter_map(|text| serde_json::from_str(text).ok()).collect()
+}
+
 /// The message, as the proxy passes it on.
 fn message(publish: &v5_0::Publish) -> Option<Message> {
     let properties = publish.props();
@@ -134,11 +160,4 @@ fn message(publish: &v5_0::Publish) -> Option<Message> {
         protection: value(PROTECTION)?.parse().ok()?,
         content,
     })
-}
-
-async fn sleep_until(at: Option<Instant>) {
-    match at {
-        Some(at) => tokio::time::sleep_until(at).await,
-        None => std::future::pending().await,
-    }
 }

@@ -11,10 +11,11 @@ use mqtt_protocol_core::mqtt::result_code::{
 };
 use pqc_iiot_core::endpoint::Message;
 
-use super::incoming::{CLASS, ORIGIN, PEER, PROTECTION, SEQUENCE, STREAM, pubrec};
+use super::incoming::{CLASS, ORIGIN, PEER, PROTECTION, SEQUENCE, STREAM, WARNING, pubrec};
 use super::limits::MAX_UNANSWERED;
 use super::live::STATUS;
 use super::refusal::Refusal;
+use crate::commands::obstacles::Warning;
 
 /// A packet, unless the client's version cannot hold it.
 pub(super) type Built = Result<Packet, MqttError>;
@@ -95,10 +96,11 @@ pub(super) fn complete(v5: bool, id: u16) -> Built {
     })
 }
 
-/// What became of each filter.
-pub(super) fn subscribed(v5: bool, id: u16, codes: Vec<SubackReasonCode>) -> Built {
+/// What became of each filter, and why nothing may come. 3.1.1 has no words for the latter.
+pub(super) fn subscribed(v5: bool, id: u16, codes: Vec<SubackReasonCode>, warnings: &[Warning]) -> Built {
     if v5 {
-        return Ok(v5_0::Suback::builder().packet_id(id).reason_codes(codes).build()?.into());
+        let warnings: Vec<Property> = warnings.iter().filter_map(warning).collect();
+        return Ok(v5_0::Suback::builder().packet_id(id).reason_codes(codes).props(warnings).build()?.into());
     }
     let codes = codes.into_iter().map(|code| match code {
         SubackReasonCode::GrantedQos0 => SubackReturnCode::SuccessMaximumQos0,
@@ -106,6 +108,11 @@ pub(super) fn subscribed(v5: bool, id: u16, codes: Vec<SubackReasonCode>) -> Bui
         _ => SubackReturnCode::Failure,
     });
     Ok(v3_1_1::Suback::builder().packet_id(id).return_codes(codes.collect()).build()?.into())
+}
+
+fn warning(warning: &Warning) -> Option<Property> {
+    let text = serde_json::to_string(warning).ok()?;
+    UserProperty::new(WARNING, text).ok().map(Into::into)
 }
 
 /// What became of each filter, true if it was subscribed to.

@@ -24,6 +24,9 @@ pub(crate) const CLASS: &str = "class";
 /// The user property that says how a message was protected.
 pub(crate) const PROTECTION: &str = "protection";
 
+/// The user property of an answer to SUBSCRIBE that says, as JSON, why nothing of a peer's can arrive.
+pub(crate) const WARNING: &str = "warning";
+
 /// One packet of a client's.
 pub(super) enum Incoming {
     Connect(Box<Hello>),

@@ -43,7 +43,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 
 pub(crate) use access::Access;
-pub(crate) use incoming::{CLASS, ORIGIN, PEER, PROTECTION, SEQUENCE, STREAM, user_properties};
+pub(crate) use incoming::{CLASS, ORIGIN, PEER, PROTECTION, SEQUENCE, STREAM, WARNING, user_properties};
 pub(crate) use listen::{Socket, tcp};
 pub(crate) use live::{Live, STATUS};
 pub(crate) use report::ProxyEvent;

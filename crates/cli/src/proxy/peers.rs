@@ -1,8 +1,9 @@
 //! The peers that the proxy follows, and whether they can be sent to.
 
 use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
 
-use pqc_iiot_core::endpoint::Event;
+use pqc_iiot_core::endpoint::{Event, RefusalReason};
 use pqc_iiot_core::ids::PeerId;
 use pqc_iiot_mqtt::client::SecureMqttClient;
 use tokio::sync::watch;
@@ -22,11 +23,13 @@ enum Standing {
 pub(super) struct Peers {
     client: SecureMqttClient,
     known: watch::Sender<BTreeMap<PeerId, Standing>>,
+    /// What was refused of them last.
+    refused: Mutex<BTreeMap<PeerId, RefusalReason>>,
 }
 
 impl Peers {
     pub(super) fn new(client: SecureMqttClient) -> Self {
-        Self { client, known: watch::Sender::new(BTreeMap::new()) }
+        Self { client, known: watch::Sender::new(BTreeMap::new()), refused: Mutex::default() }
     }
 
     /// Follows a peer, which lets its messages in and ours out.
@@ -79,11 +82,24 @@ impl Peers {
         });
     }
 
+    /// Why something of a peer's was refused last.
+    pub(super) fn refused(&self, peer: &PeerId) -> Option<RefusalReason> {
+        self.refused.lock().unwrap_or_else(PoisonError::into_inner).get(peer).copied()
+    }
+
     /// Learns from what the client says.
     pub(super) fn note(&self, event: &Event) {
         let (peer, standing) = match event {
             Event::PeerReady { peer, .. } => (peer, Standing::Ready),
             Event::PeerLost { peer, .. } => (peer, Standing::Lost),
+            // Messages are refused for that while there is no announcement.
+            Event::Refused { peer: Some(peer), reason } if *reason != RefusalReason::UnknownPeer => {
+                if self.known.borrow().contains_key(peer) {
+                    let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+                    refused.insert(peer.clone(), *reason);
+                }
+                return;
+            }
             _ => return,
         };
         self.known.send_if_modified(|known| {

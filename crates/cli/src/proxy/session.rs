@@ -129,9 +129,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
                 Some(subscribed) = self.subscribed.recv() => {
                     self.unanswered -= 1;
                     self.subscriptions -= 1;
-                    let packet = answer::subscribed(self.wire.is_v5(), subscribed.id, subscribed.codes);
+                    let Subscribed { id, codes, warnings, live } = subscribed;
+                    let packet = answer::subscribed(self.wire.is_v5(), id, codes, &warnings);
                     let _ = packet.and_then(|packet| self.wire.send(packet));
-                    if let Some(live) = subscribed.live {
+                    if let Some(live) = live {
                         self.say(answer::live(self.wire.is_v5(), live));
                     }
                 }

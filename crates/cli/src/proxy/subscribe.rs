@@ -12,6 +12,10 @@ use super::Proxy;
 use super::hub::{Seat, Subscription};
 use super::live::STATUS;
 use super::outer::covers;
+use crate::commands::obstacles::Warning;
+
+/// Warnings in one answer, at most.
+const MAX_WARNINGS: usize = 16;
 
 /// A SUBSCRIBE.
 pub(super) struct Request {
@@ -26,6 +30,8 @@ pub(super) struct Request {
 pub(super) struct Subscribed {
     pub(super) id: u16,
     pub(super) codes: Vec<SubackReasonCode>,
+    /// Why nothing of the named peers' can arrive.
+    pub(super) warnings: Vec<Warning>,
     /// The proxy's state, if it was asked for.
     pub(super) live: Option<Vec<u8>>,
 }
@@ -65,22 +71,43 @@ pub(super) fn start(
     }
     let proxy = Arc::clone(proxy);
     tokio::spawn(async move {
-        for peer in peers.into_iter().flatten() {
-            if proxy.peers.follow(&peer).await.is_err() {
+        let peers = peers.unwrap_or_default();
+        for peer in &peers {
+            if proxy.peers.follow(peer).await.is_err() {
                 proxy.journal.count("too-many-peers");
             }
         }
         let refused = proxy.outer.follow().await;
+        let mut filters = Vec::new();
         for (code, wanted) in codes.iter_mut().zip(wanted) {
             let Some(Subscription { filter, .. }) = wanted else { continue };
             if refused.iter().any(|refused| covers(refused, &filter)) {
                 *code = SubackReasonCode::NotAuthorized;
                 proxy.hub.unsubscribe(seat, &[filter.as_str().to_owned()]);
+            } else {
+                filters.push(filter);
             }
         }
+        let warnings = warnings(&proxy, &peers, &filters).await;
         let live = if asks { proxy.live().await } else { None };
-        let _ = answers.send(Subscribed { id, codes, live });
+        let _ = answers.send(Subscribed { id, codes, warnings, live });
     });
+}
+
+/// What stands in the way of each peer's messages, [`MAX_WARNINGS`] at most.
+async fn warnings(proxy: &Proxy, peers: &BTreeSet<PeerId>, filters: &[TopicFilter]) -> Vec<Warning> {
+    let mut warnings = Vec::new();
+    for peer in peers {
+        for filter in filters {
+            let Some(obstacle) = proxy.client.obstacle(peer, filter).await else { continue };
+            let refused = proxy.peers.refused(peer);
+            let warning = Warning::new(proxy.client.peer_id(), peer, filter, &obstacle, refused);
+            if !warnings.contains(&warning) && warnings.len() < MAX_WARNINGS {
+                warnings.push(warning);
+            }
+        }
+    }
+    warnings
 }
 
 fn judge(filter: &str) -> Result<TopicFilter, SubackReasonCode> {

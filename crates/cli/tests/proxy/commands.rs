@@ -60,6 +60,15 @@ fn pub_and_sub_go_through_the_proxy_that_holds_their_directory() {
     assert!(messages.iter().all(|message| message["class"] == "telemetry"));
     assert_eq!(sub.0.wait().unwrap().code(), Some(0));
 
+    // Why nothing can come is asked of the proxy, before a short wait ends.
+    for (line, why) in [
+        ("--from press-7 -t office/#", "gateway has subscribe:plant/#"),
+        ("--from nobody -t plant/#", "it has not announced itself"),
+    ] {
+        let done = shell.ok(&format!("sub --dir gateway {line} -W 1s"));
+        assert!(done.err.contains("warning: nothing from") && done.err.contains(why), "{}", done.err);
+    }
+
     // What trust forbids has the same exit code as without a proxy.
     let done = shell.fails(6, "pub --dir press-7 --to gateway -t office/x -m x");
     assert!(done.err.contains("no grant"), "{}", done.err);

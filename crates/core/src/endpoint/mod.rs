@@ -21,6 +21,7 @@ mod inbox;
 mod incoming;
 mod input;
 mod loading;
+mod obstacle;
 mod outbox;
 mod outgoing;
 mod output;
@@ -50,6 +51,7 @@ pub use input::{
     MAX_APPLICATION_VALUE, OperationId, OutboxId, Priority, Publish, Ticket,
 };
 pub use loading::{MAX_PARSED_PEERS, MAX_WAITING_PUBLISHES};
+pub use obstacle::Obstacle;
 pub use outbox::OutboxStatus;
 pub use output::{
     Event, Message, Output, PeerLoss, Protection, Purpose, SendFailure, Transmit, UnknownProtection,

@@ -59,6 +59,13 @@ pub struct Grant {
     pub not_after: Option<UnixTime>,
 }
 
+impl core::fmt::Display for Grant {
+    /// As `--grant` takes it: `publish:plant/#`.
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "{}:{}", self.action.name(), self.filter)
+    }
+}
+
 impl Grant {
     /// A grant that holds as long as its certificate.
     pub fn new(action: Action, filter: TopicFilter) -> Self {
@@ -94,6 +101,15 @@ pub(crate) fn covered_until(
     grants.iter().filter(covers).map(|grant| grant.not_after.unwrap_or(UnixTime(u64::MAX))).max()
 }
 
+/// Whether any of `grants` allows one of `actions` on some topic that `filter` matches, at `at` or later.
+pub(crate) fn may_reach(grants: &[Grant], actions: &[Action], filter: &TopicFilter, at: UnixTime) -> bool {
+    grants.iter().any(|grant| {
+        actions.contains(&grant.action)
+            && grant.not_after.is_none_or(|until| at < until)
+            && grant.filter.overlaps(filter)
+    })
+}
+
 pub(crate) fn encode(grants: &[Grant], writer: &mut Writer) {
     writer.array(grants.len());
     for grant in grants {
@@ -119,4 +135,26 @@ pub(crate) fn decode(reader: &mut Reader<'_>) -> Result<Vec<Grant>, DecodeError>
         grants.push(Grant { action, filter, not_before, not_after });
     }
     Ok(grants)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_may_be_reached_later_is_told_from_what_never_is() {
+        let filter = |text| TopicFilter::new(text).unwrap();
+        let grant = Grant {
+            not_before: Some(UnixTime(20)),
+            not_after: Some(UnixTime(30)),
+            ..Grant::new(Action::Publish, filter("plant/+/temp"))
+        };
+        let reaches = |action, text, at| may_reach(&[grant.clone()], &[action], &filter(text), UnixTime(at));
+        assert!(reaches(Action::Publish, "plant/#", 10), "it begins later");
+        assert!(!reaches(Action::Publish, "plant/#", 30), "it is over");
+        assert!(!reaches(Action::Command, "plant/#", 25));
+        assert!(!reaches(Action::Publish, "plant/press-7/rows", 25));
+        assert_eq!(alloc::format!("{grant}"), "publish:plant/+/temp");
+    }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use thiserror::Error;
 use tokio::sync::{mpsc, oneshot};
 
-use pqc_iiot_core::endpoint::{Command, Effect, GroupStatus, InboxId, SendFailure, Status, Ticket};
+use pqc_iiot_core::endpoint::{Command, Effect, GroupStatus, InboxId, Obstacle, SendFailure, Status, Ticket};
 use pqc_iiot_core::envelope::Content;
 use pqc_iiot_core::ids::{PeerId, StreamId};
 use pqc_iiot_core::topic::{Topic, TopicFilter};
@@ -60,6 +60,7 @@ impl GroupWork {
 pub(super) enum Request {
     Status(oneshot::Sender<ClientStatus>),
     Groups(oneshot::Sender<Vec<GroupStatus>>),
+    Obstacle(PeerId, TopicFilter, oneshot::Sender<Option<Obstacle>>),
     Row(Vec<u8>, oneshot::Sender<Option<Vec<u8>>>),
     Shutdown(oneshot::Sender<()>),
 }
@@ -259,6 +260,14 @@ impl SecureMqttClient {
     /// Ends a subscription.
     pub async fn unsubscribe(&self, filter: &TopicFilter) {
         self.transport.unsubscribe(filter.as_str()).await;
+    }
+
+    /// Why nothing of `peer` can arrive on any topic of `filter` as things stand; `None` if something may, or if that is not
+    /// known yet: of a peer that was stored, a first call has its certificate read.
+    pub async fn obstacle(&self, peer: &PeerId, filter: &TopicFilter) -> Option<Obstacle> {
+        let (answer, obstacle) = oneshot::channel();
+        self.requests.send(Request::Obstacle(peer.clone(), filter.clone(), answer)).await.ok()?;
+        obstacle.await.ok()?
     }
 
     /// A summary; `None` once the client has ended.

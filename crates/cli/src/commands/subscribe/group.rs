@@ -14,11 +14,10 @@ use crate::output::{counted, harmless};
 impl Inbox<'_> {
     /// Something about a topic group; true once enough messages came.
     pub(super) fn group(&mut self, event: Event) -> Result<bool> {
-        if let Event::GroupMessage { topic, peer, .. } = &event {
+        if let Event::GroupMessage { topic, .. } = &event {
             if !self.args.topics.iter().any(|filter| filter.matches(topic)) {
                 return Ok(false);
             }
-            self.unheard.remove(peer);
             self.heard += 1;
         }
         let mut enough = false;

@@ -74,6 +74,9 @@ impl Driver {
             Request::Groups(answer) => {
                 let _ = answer.send(self.endpoint.groups());
             }
+            Request::Obstacle(peer, filter, answer) => {
+                let _ = answer.send(self.endpoint.obstacle(&peer, &filter));
+            }
             Request::Row(key, answer) => {
                 let _ = answer.send(self.endpoint.application_row(&key).map(<[u8]>::to_vec));
             }

@@ -1,0 +1,91 @@
+//! `sub` says why nothing can ever come, and what to do: while it waits, and before a short wait ends.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod common;
+
+use common::Shell;
+use common::listener::Listener;
+use pqc_iiot_mqtt::broker::EmbeddedBroker;
+use serde_json::Value;
+
+/// `press-7` may publish on `plant/#`; `gateway` may read anything, `narrow` what `press-7` may not write.
+fn plant() -> Shell {
+    let shell = Shell::new();
+    shell.ok("ca init");
+    for (name, grants) in [
+        ("press-7", "--grant publish:plant/# --grant command:plant/set"),
+        ("gateway", "--grant subscribe:#"),
+        ("narrow", "--grant subscribe:plant/temp"),
+    ] {
+        shell.ok(&format!("device keygen --dir {name}"));
+        shell.ok(&format!("ca issue {name}/request.cbor {grants}"));
+        shell.ok(&format!("device install --dir {name} --anchors ca/anchors.cbor"));
+    }
+    shell
+}
+
+/// The warnings of a `sub` that waits for so long that nothing came.
+fn warnings(shell: &Shell, line: &str) -> Vec<Value> {
+    let done = shell.ok(&format!("{line} -W 2s --json"));
+    let lines = done.err.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    lines.filter_map(|line| line.get("warning").cloned()).collect()
+}
+
+#[test]
+fn what_can_never_come_is_said_with_the_command_that_changes_it() {
+    let broker = EmbeddedBroker::start(None).unwrap();
+    let shell = plant();
+    let common = format!("--broker mqtt://{}", broker.v5());
+    let sub = |dir: &str, how: &str| format!("sub --dir {dir} {common} {how}");
+
+    // Nobody of that name ever came, or can.
+    let told = warnings(&shell, &sub("gateway", "--from nobody --from gateway -t plant/#"));
+    let reasons: Vec<_> = told.iter().map(|told| (&told["peer"], &told["reason"])).collect();
+    assert_eq!(
+        reasons,
+        [(&"gateway".into(), &"own-identity".into()), (&"nobody".into(), &"not-announced".into())]
+    );
+    assert!(told[1]["fix"].as_str().unwrap().contains("start nobody"), "{told:?}");
+    let done = shell.ok(&format!("{} -W 1s", sub("gateway", "--from nobody -t plant/#")));
+    assert!(
+        done.err.contains("warning: nothing from nobody can arrive yet\n  why: it has not"),
+        "{}",
+        done.err
+    );
+
+    // It announces itself, and both others get to know it.
+    shell.ok(&format!("{} -W 1s", sub("press-7", "--from gateway -t plant/#")));
+    for dir in ["gateway", "narrow"] {
+        let listener = Listener::start(&shell, &sub(dir, "--from press-7 -t plant/# --refusals"));
+        listener.until("trusted: press-7");
+        listener.signal("-INT");
+        assert_eq!(listener.finish().0, 130);
+    }
+
+    // Its grants are elsewhere; those for commands count as well.
+    let told = warnings(&shell, &sub("gateway", "--from press-7 -t office/# -t plant/# -t +/set"));
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert_eq!((&told[0]["reason"], &told[0]["topic"]), (&"no-grant".into(), &"office/#".into()));
+    let fix = told[0]["fix"].as_str().unwrap();
+    assert!(
+        fix.contains("ca issue press-7/request.cbor --grant 'publish:plant/#' --grant 'command:plant/set' --grant 'publish:office/#'"),
+        "{fix}"
+    );
+    // Our own are: nobody seals for us there.
+    let told = warnings(&shell, &sub("narrow", "--from press-7 -t plant/rows -t plant/+"));
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert_eq!((&told[0]["reason"], &told[0]["topic"]), (&"no-own-grant".into(), &"plant/rows".into()));
+    assert!(told[0]["fix"].as_str().unwrap().contains("ca issue narrow/request.cbor"), "{told:?}");
+
+    // A misspelt topic is noticed while it waits, too, and its revocation when it comes.
+    let listener = Listener::start(&shell, &sub("gateway", "--from press-7 -t planet/#"));
+    listener.until("warning: nothing from press-7 can arrive on planet/#");
+    shell.ok(&format!("ca revoke press-7 {common}"));
+    listener.until("warning: nothing from press-7 can arrive");
+    listener.until("make new keys for press-7");
+    listener.signal("-INT");
+    listener.finish();
+    let told = warnings(&shell, &sub("gateway", "--from press-7 -t plant/#"));
+    assert_eq!((told.len(), &told[0]["reason"], told[0].get("topic")), (1, &"revoked".into(), None));
+}
