@@ -20,6 +20,7 @@ mod publish_group;
 mod publish_local;
 mod queues;
 mod status;
+pub(crate) mod status_details;
 mod status_live;
 mod subscribe;
 mod subscribe_local;

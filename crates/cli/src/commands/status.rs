@@ -4,7 +4,8 @@ use std::io::{self, Write};
 
 use pqc_iiot_core::codec::DecodeError;
 use pqc_iiot_core::control::revocation::{MAX_ENTRIES, RevocationEntryId, RevocationState};
-use pqc_iiot_core::endpoint::PeerRecord;
+use pqc_iiot_core::crypto::default_backend;
+use pqc_iiot_core::endpoint::{FollowedGroup, PeerRecord, SessionStatus, StoredGroup};
 use pqc_iiot_core::ids::PeerId;
 use pqc_iiot_core::store::{RecordKind, Row};
 use pqc_iiot_core::time::UnixTime;
@@ -12,6 +13,7 @@ use pqc_iiot_provider::store::Store;
 use serde::Serialize;
 
 use super::queues::{Queue, Queues, Waiting};
+use super::status_details::Details;
 use super::{Context, identity, local, status_live};
 use crate::args::StatusArgs;
 use crate::error::{CliError, ErrorKind, Result};
@@ -43,6 +45,8 @@ struct Status {
     inbox: Queue,
     waiting: Vec<Waiting>,
     peers: Vec<PeerRow>,
+    #[serde(flatten)]
+    details: Details,
 }
 
 #[derive(Serialize)]
@@ -113,7 +117,8 @@ impl Report for Status {
         };
         let rows: Vec<_> = self.peers.iter().map(cells).collect();
         writeln!(out)?;
-        columns(out, &["PEER", "EPOCH", "KEY ID", "PREKEYS", "STATE"], &rows)
+        columns(out, &["PEER", "EPOCH", "KEY ID", "PREKEYS", "STATE"], &rows)?;
+        self.details.human(out)
     }
 }
 
@@ -133,6 +138,7 @@ pub(super) fn run(args: &StatusArgs, context: &Context) -> Result<()> {
     let peers = peers.collect::<Result<_, _>>().map_err(|error: DecodeError| damaged(&error))?;
     let count = |kind| rows.iter().filter(|row| row.kind == kind).count();
     let anchors = super::device::pinned_anchors(&keeper)?;
+    let details = details(&rows).map_err(|error| damaged(&error))?;
     let queues = Queues::read(&rows, now()).map_err(|error| damaged(&error))?;
     context.output.report(&Status {
         own_revoked: own_revoked(&keeper, &revocations)?,
@@ -154,7 +160,17 @@ pub(super) fn run(args: &StatusArgs, context: &Context) -> Result<()> {
         inbox: queues.inbox,
         waiting: queues.peers.into_values().collect(),
         peers,
+        details,
     })
+}
+
+fn details(rows: &[Row]) -> Result<Details, DecodeError> {
+    let of_kind = |kind| rows.iter().filter(move |row| row.kind == kind);
+    let sessions = of_kind(RecordKind::Session).map(|row| SessionStatus::from_row(default_backend(), row));
+    let followed =
+        of_kind(RecordKind::GroupSubscription).map(|row| FollowedGroup::from_row(default_backend(), row));
+    let (sessions, followed) = (sessions.collect::<Result<_, _>>()?, followed.collect::<Result<_, _>>()?);
+    Ok(Details::at_rest(sessions, StoredGroup::from_rows(rows)?, followed))
 }
 
 /// Whether the list names this identity.

@@ -76,11 +76,13 @@ impl Report for Live {
                     format!("{} revoked, sequence {}{behind}", self.revoked, self.revocation_seq),
                 ),
                 ("peers", format!("{} followed, {} trusted", self.followed, self.ready)),
+                ("sessions", self.sessions.to_string()),
                 ("local clients", self.clients.to_string()),
                 ("outbox", format!("{outbox}; {} under way", self.outbox.in_flight)),
                 ("inbox", inbox.to_string()),
             ],
         )?;
+        self.details.human(out)?;
         if !self.counts.is_empty() {
             writeln!(out, "\nSince its start:")?;
         }

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Proxy;
 use super::limits::MAX_CLIENTS;
+use crate::commands::status_details::Details;
 
 /// Where it is asked for. Not a topic of anybody's: nothing that begins with `$` comes from a peer.
 pub(crate) const STATUS: &str = "$pqc-iiot/status";
@@ -33,6 +34,11 @@ pub(crate) struct Live {
     pub(crate) revocation_seq: u64,
     pub(crate) revoked: usize,
     pub(crate) revocations_behind: bool,
+    /// Peers with a session in use.
+    #[serde(default)]
+    pub(crate) sessions: usize,
+    #[serde(flatten)]
+    pub(crate) details: Details,
     /// How often each thing happened since the start.
     pub(crate) counts: BTreeMap<String, u64>,
 }
@@ -57,6 +63,11 @@ impl Proxy {
     pub(super) async fn live(&self) -> Option<Vec<u8>> {
         let status = self.client.status().await?;
         let endpoint = status.endpoint;
+        let details = Details::running(
+            self.client.sessions(None).await?,
+            self.client.groups().await?,
+            self.client.followed_groups().await?,
+        );
         let (outbox, inbox) = (endpoint.outbox, endpoint.inbox);
         let live = Live {
             running: "proxy".to_owned(),
@@ -78,6 +89,8 @@ impl Proxy {
             revocation_seq: endpoint.revocation_seq,
             revoked: endpoint.revoked,
             revocations_behind: endpoint.revocations_behind,
+            sessions: endpoint.sessions,
+            details,
             counts: self.journal.counts(),
         };
         serde_json::to_vec(&live).ok()

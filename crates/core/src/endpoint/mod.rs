@@ -42,7 +42,7 @@ mod upgrade;
 pub use clock::MAX_STEP;
 pub use config::{DeliveryLimits, EndpointConfig, FullPolicy, PrekeyPolicy, StartError, TrustMode};
 pub use counters::RESERVATION;
-pub use groups::{GroupStatus, MAX_OWN_GROUPS, MemberState};
+pub use groups::{FollowedGroup, FollowedStage, GroupStatus, MAX_OWN_GROUPS, MemberState, StoredGroup};
 pub use heard::MAX_BOOTS;
 pub use hold::{MAX_HELD, MAX_HELD_BYTES, MAX_HELD_FOR};
 pub use inbox::{InboxStatus, RECEIPT_AFTER, RECEIPT_EVERY};
@@ -59,7 +59,7 @@ pub use output::{
 pub use peers::MAX_PEERS;
 pub use record::{BundleRecord, PeerRecord};
 pub use refusal::{AUDIT_INTERVAL, MAX_NAMED_REFUSALS, RefusalReason};
-pub use sessions::{HALF_OPEN_FOR, HANDSHAKE_PATIENCE, SessionPolicy};
+pub use sessions::{HALF_OPEN_FOR, HANDSHAKE_PATIENCE, SessionPolicy, SessionStage, SessionStatus};
 pub use topics::ControlTopics;
 pub use upgrade::{UpgradeFromFormat2, upgrade_from_format_1};
 

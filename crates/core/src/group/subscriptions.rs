@@ -58,6 +58,12 @@ impl Subscriptions {
         self.by_id.is_empty()
     }
 
+    /// The group epoch of this source, id and number.
+    pub fn get(&self, source: &Fingerprint, gid: GroupId, epoch: u16) -> Option<&Subscriber> {
+        let same = self.by_id.get(&(gid, epoch))?;
+        same.iter().map(|(_, one)| one).find(|one| one.source().fingerprint == *source)
+    }
+
     /// One group epoch.
     pub fn get_mut(&mut self, source: &Fingerprint, gid: GroupId, epoch: u16) -> Option<&mut Subscriber> {
         let same = self.by_id.get_mut(&(gid, epoch))?;

@@ -5,7 +5,10 @@ use std::time::Duration;
 use thiserror::Error;
 use tokio::sync::{mpsc, oneshot};
 
-use pqc_iiot_core::endpoint::{Command, Effect, GroupStatus, InboxId, Obstacle, SendFailure, Status, Ticket};
+use pqc_iiot_core::endpoint::{
+    Command, Effect, FollowedGroup, GroupStatus, InboxId, Obstacle, SendFailure, SessionStatus, Status,
+    Ticket,
+};
 use pqc_iiot_core::envelope::Content;
 use pqc_iiot_core::ids::{PeerId, StreamId};
 use pqc_iiot_core::topic::{Topic, TopicFilter};
@@ -60,6 +63,8 @@ impl GroupWork {
 pub(super) enum Request {
     Status(oneshot::Sender<ClientStatus>),
     Groups(oneshot::Sender<Vec<GroupStatus>>),
+    Followed(oneshot::Sender<Vec<FollowedGroup>>),
+    Sessions(Option<PeerId>, oneshot::Sender<Vec<SessionStatus>>),
     Obstacle(PeerId, TopicFilter, oneshot::Sender<Option<Obstacle>>),
     Row(Vec<u8>, oneshot::Sender<Option<Vec<u8>>>),
     Shutdown(oneshot::Sender<()>),
@@ -215,6 +220,20 @@ impl SecureMqttClient {
         let (answer, groups) = oneshot::channel();
         self.requests.send(Request::Groups(answer)).await.ok()?;
         groups.await.ok()
+    }
+
+    /// The group epochs of others that we read; `None` once the client has ended.
+    pub async fn followed_groups(&self) -> Option<Vec<FollowedGroup>> {
+        let (answer, groups) = oneshot::channel();
+        self.requests.send(Request::Followed(answer)).await.ok()?;
+        groups.await.ok()
+    }
+
+    /// The sessions with `peer`, or all; `None` once the client has ended.
+    pub async fn sessions(&self, peer: Option<&PeerId>) -> Option<Vec<SessionStatus>> {
+        let (answer, sessions) = oneshot::channel();
+        self.requests.send(Request::Sessions(peer.cloned(), answer)).await.ok()?;
+        sessions.await.ok()
     }
 
     async fn group(&self, work: GroupWork) -> Result<(), PublishError> {

@@ -28,7 +28,7 @@ use crate::ids::{Fingerprint, GroupId, PeerId};
 use crate::time::{Monotonic, UnixTime};
 use crate::topic::TopicFilter;
 use ending::Ending;
-pub use status::{GroupStatus, MemberState};
+pub use status::{FollowedGroup, FollowedStage, GroupStatus, MemberState, StoredGroup};
 use wanting::Wanted;
 
 /// Groups of one's own at most: subscribers keep two epochs of each.

@@ -5,6 +5,7 @@ use alloc::vec::Vec;
 
 use super::{ASK_AGAIN, Followed, Name, OwnGroup};
 use crate::codec::{DecodeError, Reader, Writer};
+use crate::crypto::backend::Backend;
 use crate::crypto::kdf::sha256;
 use crate::crypto::secret::SecretBytes;
 use crate::crypto::suite::SessionSuite;
@@ -16,13 +17,16 @@ use crate::topic::{MAX_TOPIC, TopicFilter};
 
 const VERSION: u64 = 1;
 
+/// Bytes of a group's key; a member's goes on with its name.
+const GROUP_KEY: usize = 32;
+
 pub(super) fn group_row(filter: &TopicFilter, suite: SessionSuite) -> Change {
     let mut writer = Writer::new();
     writer.array(3).uint(VERSION).uint(suite.id().into()).text(filter.as_str());
     Change::Put { kind: RecordKind::Group, key: group_key(filter).to_vec(), value: writer.finish() }
 }
 
-pub(super) fn group_key(filter: &TopicFilter) -> [u8; 32] {
+pub(super) fn group_key(filter: &TopicFilter) -> [u8; GROUP_KEY] {
     sha256(&[filter.as_str().as_bytes()])
 }
 
@@ -41,20 +45,52 @@ pub(super) fn subscription_row(name: &Name, order: u64, row: &SecretBytes) -> Ch
     Change::Put { kind: RecordKind::GroupSubscription, key, value: writer.finish() }
 }
 
+pub(super) fn read_group(row: &[u8]) -> Result<(SessionSuite, TopicFilter), DecodeError> {
+    let mut reader = Reader::new(row)?;
+    reader.array_of(3)?;
+    if reader.uint()? != VERSION {
+        return Err(DecodeError::Version);
+    }
+    let suite = SessionSuite::from_id(reader.uint8()?).ok_or(DecodeError::Value)?;
+    let filter = TopicFilter::new(&reader.text(MAX_TOPIC)?).map_err(|_| DecodeError::Value)?;
+    reader.finish()?;
+    Ok((suite, filter))
+}
+
+/// Whether the row with this key is a member's rather than a group's.
+pub(super) fn is_member(key: &[u8]) -> bool {
+    key.len() > GROUP_KEY
+}
+
+/// Of which group, and who.
+pub(super) fn read_member(key: &[u8]) -> Result<(&[u8], PeerId), DecodeError> {
+    let (group, peer) = key.split_at_checked(GROUP_KEY).ok_or(DecodeError::Value)?;
+    Ok((group, PeerId::from_bytes(peer).map_err(|_| DecodeError::Value)?))
+}
+
+/// Its place in the order of acceptance, and the epoch.
+pub(super) fn read_subscription(backend: Backend, row: &[u8]) -> Result<(u64, Subscriber), DecodeError> {
+    let mut reader = Reader::new(row)?;
+    reader.array_of(2)?;
+    let order = reader.uint()?;
+    let one = Subscriber::from_row(backend, reader.bytes()?).map_err(|_| DecodeError::Value)?;
+    reader.finish()?;
+    Ok((order, one))
+}
+
 impl Endpoint {
     /// Groups of earlier starts: ours begin anew, and what followed a publisher that is trusted no more is erased.
     pub(in crate::endpoint) fn restore_groups(&mut self, rows: &[Row]) -> Result<(), DecodeError> {
         let mut filters = BTreeMap::new();
         let (members, groups): (Vec<&Row>, Vec<&Row>) =
-            rows.iter().filter(|row| row.kind == RecordKind::Group).partition(|row| row.key.len() > 32);
+            rows.iter().filter(|row| row.kind == RecordKind::Group).partition(|row| is_member(&row.key));
         for row in groups {
             let filter = self.restore_group(row)?;
             filters.insert(row.key.clone(), filter);
         }
         let now = self.clock.monotonic();
         for row in members {
-            let (group, peer) = row.key.split_at_checked(32).ok_or(DecodeError::Value)?;
-            let peer = PeerId::from_bytes(peer).map_err(|_| DecodeError::Value)?;
+            let (group, peer) = read_member(&row.key)?;
             let group = filters.get(group).and_then(|filter| self.groups.own.get_mut(filter));
             group.ok_or(DecodeError::Value)?.admit_later(&peer, now);
             // Followed whether or not anybody asks for it again.
@@ -62,12 +98,7 @@ impl Endpoint {
         }
         let mut followed = Vec::new();
         for row in rows.iter().filter(|row| row.kind == RecordKind::GroupSubscription) {
-            let mut reader = Reader::new(&row.value)?;
-            reader.array_of(2)?;
-            let order = reader.uint()?;
-            let one = Subscriber::from_row(self.backend, reader.bytes()?).map_err(|_| DecodeError::Value)?;
-            reader.finish()?;
-            followed.push((order, one));
+            followed.push(read_subscription(self.backend, &row.value)?);
         }
         followed.sort_by_key(|(order, _)| *order);
         for (order, one) in followed {
@@ -77,14 +108,7 @@ impl Endpoint {
     }
 
     fn restore_group(&mut self, row: &Row) -> Result<TopicFilter, DecodeError> {
-        let mut reader = Reader::new(&row.value)?;
-        reader.array_of(3)?;
-        if reader.uint()? != VERSION {
-            return Err(DecodeError::Version);
-        }
-        let suite = SessionSuite::from_id(reader.uint8()?).ok_or(DecodeError::Value)?;
-        let filter = TopicFilter::new(&reader.text(MAX_TOPIC)?).map_err(|_| DecodeError::Value)?;
-        reader.finish()?;
+        let (suite, filter) = read_group(&row.value)?;
         let (now, me) = (self.clock.monotonic(), self.own.sender.clone());
         let publisher = Publisher::new(self.backend, &mut *self.random, suite, me, filter.clone(), now);
         let group = OwnGroup::new(self.groups.begin(), publisher.ok_or(DecodeError::Value)?, now);

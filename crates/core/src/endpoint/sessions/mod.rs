@@ -19,6 +19,7 @@ mod rest;
 mod row;
 mod seal;
 mod sids;
+mod status;
 mod topics;
 mod upkeep;
 
@@ -27,6 +28,7 @@ pub use policy::SessionPolicy;
 pub(super) use records::Judged;
 pub(super) use respond::{Answering, OpeningM1};
 pub(super) use seal::Carrier;
+pub use status::{SessionStage, SessionStatus};
 
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet};

@@ -87,17 +87,19 @@ impl Pair {
     }
 }
 
-impl Sessions {
-    /// A session of an earlier start.
-    pub(in crate::endpoint) fn restore_session(
-        &mut self,
-        backend: Backend,
-        row: &Row,
-        own: Fingerprint,
-        now: Monotonic,
-        at: UnixTime,
-    ) -> Result<(), DecodeError> {
-        let mut reader = Reader::new(&row.value)?;
+/// What a session's row says.
+pub(super) struct Stored {
+    pub(super) peer: PeerId,
+    pub(super) slot: Slot,
+    pub(super) live: Live,
+    m2: Vec<u8>,
+    /// When it is erased, once it only drains.
+    erase_at: u64,
+}
+
+impl Stored {
+    pub(super) fn decode(backend: Backend, row: &[u8], now: Monotonic) -> Result<Self, DecodeError> {
+        let mut reader = Reader::new(row)?;
         reader.array_of(12)?;
         let peer = PeerId::new(&reader.text(MAX_PEER_ID)?).map_err(|_| DecodeError::Value)?;
         let slot = match reader.uint()? {
@@ -114,11 +116,26 @@ impl Sessions {
         let m2 = reader.bytes()?.to_vec();
         let session = Session::from_row(backend, reader.bytes()?, now).map_err(|_| DecodeError::Value)?;
         reader.finish()?;
-        let mut live = Live::new(session, rank, ours, theirs, handshake, established, ends, now);
+        let live = Live::new(session, rank, ours, theirs, handshake, established, ends, now);
+        Ok(Self { peer, slot, live, m2, erase_at })
+    }
+}
+
+impl Sessions {
+    /// A session of an earlier start.
+    pub(in crate::endpoint) fn restore_session(
+        &mut self,
+        backend: Backend,
+        row: &Row,
+        own: Fingerprint,
+        now: Monotonic,
+        at: UnixTime,
+    ) -> Result<(), DecodeError> {
+        let Stored { peer, slot, mut live, m2, erase_at } = Stored::decode(backend, &row.value, now)?;
         live.overdue = true;
         live.session.shrink();
         // With other keys of ours it is over, and its secrets must not stay.
-        if ours != own {
+        if live.own != own {
             self.over.push(live.deletion());
             return Ok(());
         }

@@ -74,6 +74,15 @@ impl Driver {
             Request::Groups(answer) => {
                 let _ = answer.send(self.endpoint.groups());
             }
+            Request::Followed(answer) => {
+                let _ = answer.send(self.endpoint.followed_groups());
+            }
+            Request::Sessions(peer, answer) => {
+                let _ = answer.send(match peer {
+                    Some(peer) => self.endpoint.sessions_with(&peer),
+                    None => self.endpoint.sessions(),
+                });
+            }
             Request::Obstacle(peer, filter, answer) => {
                 let _ = answer.send(self.endpoint.obstacle(&peer, &filter));
             }
