@@ -175,8 +175,7 @@ fn what_trust_forbids_is_exit_code_6_and_what_is_missing_says_so() {
     let shell = Shell::enrolled();
     let common = format!("--broker mqtt://{}", broker.v5());
     // Nobody of that name ever came.
-    let done =
-        shell.fails(1, &format!("pub --dir press-7 {common} --to nobody -t plant/x -m x --timeout 2s"));
+    let done = shell.fails(1, &format!("pub --dir press-7 {common} --to nobody -t plant/x -m x --timeout 2"));
     assert!(done.err.contains("no announcement"), "{}", done.err);
 
     let listener =

@@ -7,6 +7,7 @@ use pqc_iiot_core::ids::{PeerId, StreamId};
 use pqc_iiot_core::topic::{Topic, TopicFilter};
 
 use super::common::{ConnectionArgs, UnlockArgs, broker_url};
+use crate::time::duration;
 
 /// Send sealed messages to a peer, or to a topic group of many.
 #[derive(Debug, Args)]
@@ -26,7 +27,9 @@ prekeys are retained on the broker.
 
 With --group each message is sealed once for all peers of --to: they become the group's members, whoever was one and is not named is \
 removed, and the key changes, so that the removed read nothing from then on. Members must run (`pqc-iiot sub`) to be handed the key: \
-nothing is kept for those that do not. Before the command ends it signs what it sent; until then members know only that one of them sent it."
+nothing is kept for those that do not. Before the command ends it signs what it sent; until then members know only that one of them sent it.
+
+A DURATION is a number of seconds, or has units: 5, 500ms, 2m, 1h30m."
 )]
 pub(crate) struct PubArgs {
     /// The peer it is sealed to; with --group all its members, separated by commas
@@ -60,11 +63,11 @@ pub(crate) struct PubArgs {
     #[arg(long, value_name = "N", default_value = "0", value_parser = stream)]
     pub(crate) stream: StreamId,
     /// Give up when the keys of a peer do not come within this time
-    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = duration)]
     pub(crate) timeout: std::time::Duration,
     /// How long to wait for the peer to confirm the last message; what is not confirmed then stays in the outbox. With
     /// --group: for its members to have its key, before anything is sent
-    #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = duration)]
     pub(crate) wait: std::time::Duration,
     // Last: the heading of the connection's options holds for all that follow.
     #[command(flatten)]
@@ -84,7 +87,9 @@ recorded in the audit log. Ends with Ctrl-C. While `pqc-iiot proxy` runs on the 
 
 Messages to a topic group (`pub --group`) prove at first only that some member of it sent them. They are printed once their sender's \
 signature came, seconds to minutes later. With --json they are told at once as unverified, and again when that is decided. Through a \
-proxy none come.")]
+proxy none come.
+
+A DURATION is a number of seconds, or has units: 5, 500ms, 2m, 1h30m.")]
 pub(crate) struct SubArgs {
     /// A peer to trust messages from, once its announcement verifies; repeatable
     #[arg(long, value_name = "PEER", required = true, value_parser = PeerId::new)]
@@ -96,7 +101,7 @@ pub(crate) struct SubArgs {
     #[arg(short = 'C', short_alias = 'c', long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) count: Option<u64>,
     /// Stop when no message came for this long
-    #[arg(short = 'W', long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    #[arg(short = 'W', long, value_name = "DURATION", value_parser = duration)]
     pub(crate) timeout: Option<std::time::Duration>,
     /// Print sender and topic before each message
     #[arg(short, long)]

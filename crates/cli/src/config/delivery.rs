@@ -7,13 +7,15 @@ use pqc_iiot_core::endpoint::{DeliveryLimits, FullPolicy};
 use pqc_iiot_core::limits::Limits;
 use serde::{Deserialize, Serialize};
 
+use crate::time::Span;
+
 /// The bounds of durable delivery; what is left out keeps its default.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
 pub(crate) struct Delivery {
     pub(crate) outbox_bytes: Option<Size>,
     pub(crate) peer_share: Option<u8>,
-    pub(crate) outbox_age: Option<String>,
+    pub(crate) outbox_age: Option<Span>,
     pub(crate) when_full: Option<WhenFull>,
     pub(crate) drain_per_second: Option<u32>,
     pub(crate) inbox_messages: Option<usize>,
@@ -83,10 +85,10 @@ impl Delivery {
         if let Some(bytes) = &self.inbox_bytes {
             limits.inbox_bytes = size("inbox-bytes", bytes)?;
         }
-        if let Some(text) = &self.outbox_age {
-            let age = humantime::parse_duration(text).ok().filter(|age| *age >= Duration::from_secs(1));
+        if let Some(span) = &self.outbox_age {
+            let age = span.duration().filter(|age| *age >= Duration::from_secs(1));
             limits.outbox_age =
-                age.ok_or("`outbox-age` is not a duration of at least 1 s, like \"60days\" or \"12h\"")?;
+                age.ok_or("`outbox-age` is not a duration of at least 1 s, like \"60days\", \"12h\" or a number of seconds")?;
         }
         let at_least_one = |name: &str, zero: bool| {
             if zero { Err(format!("`{name}` is 0, so that nothing would pass")) } else { Ok(()) }

@@ -5,16 +5,18 @@ use std::time::Duration;
 use pqc_iiot_core::endpoint::SessionPolicy;
 use serde::{Deserialize, Serialize};
 
+use crate::time::Span;
+
 /// The policy of sessions; what is left out keeps its default.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
 pub(crate) struct Sessions {
     pub(crate) enabled: Option<bool>,
     pub(crate) rekey_records: Option<u64>,
-    pub(crate) rekey_after: Option<String>,
-    pub(crate) renew_after: Option<String>,
-    pub(crate) drain: Option<String>,
-    pub(crate) silence: Option<String>,
+    pub(crate) rekey_after: Option<Span>,
+    pub(crate) renew_after: Option<Span>,
+    pub(crate) drain: Option<Span>,
+    pub(crate) silence: Option<Span>,
     pub(crate) max_packet: Option<usize>,
 }
 
@@ -22,12 +24,12 @@ impl Sessions {
     /// The policy with everything that is set.
     pub(crate) fn policy(&self) -> Result<SessionPolicy, String> {
         let mut policy = SessionPolicy::default();
-        let set = |to: &mut Duration, name: &str, text: &Option<String>, longest: Duration| {
-            let Some(text) = text else { return Ok(()) };
+        let set = |to: &mut Duration, name: &str, span: &Option<Span>, longest: Duration| {
+            let Some(span) = span else { return Ok(()) };
             let within = |time: &Duration| (Duration::from_secs(10)..=longest).contains(time);
-            *to = humantime::parse_duration(text).ok().filter(within).ok_or_else(|| {
+            *to = span.duration().filter(within).ok_or_else(|| {
                 let longest = humantime::format_duration(longest);
-                format!("`{name}` is not a duration from 10s to {longest}, like \"12h\"")
+                format!("`{name}` is not a duration from 10s to {longest}, like \"12h\", or seconds")
             })?;
             Ok::<(), String>(())
         };
@@ -66,7 +68,7 @@ mod tests {
     #[test]
     fn what_is_set_replaces_the_default_and_nothing_else() {
         assert_eq!(policy("").unwrap(), SessionPolicy::default());
-        let all = "enabled = false\nrekey-records = 5\nrekey-after = '1h'\nrenew-after = '2days'\ndrain = '3h'\nsilence = '1m'\nmax-packet = 256";
+        let all = "enabled = false\nrekey-records = 5\nrekey-after = 3600\nrenew-after = '2days'\ndrain = '10800'\nsilence = '1m'\nmax-packet = 256";
         let expected = SessionPolicy {
             enabled: false,
             rekey_records: 5,
