@@ -85,6 +85,41 @@ fn status_tells_what_waits_until_its_receipt() {
     assert_eq!(waiting()["outbox"]["messages"], 0);
 }
 
+/// One line at a terminal or when asked for, none in a pipe, and a report for programs.
+#[test]
+fn a_success_is_told_to_whoever_watches() {
+    let broker = EmbeddedBroker::start(None).unwrap();
+    let shell = Shell::enrolled();
+    let common = format!("--broker mqtt://{}", broker.v5());
+    let listener =
+        Listener::start(&shell, &format!("sub --dir gateway {common} --from press-7 -t plant/# -C 5 -W 60s"));
+    let publish = format!("pub --dir press-7 {common} --to gateway -t plant/temp -m x --wait 60");
+    let told = "delivered 1 message to gateway on plant/temp (";
+    assert_eq!(shell.ok(&publish).err, "");
+    let done = shell.ok(&format!("{publish} -v"));
+    assert!(
+        done.out.is_empty() && done.err.starts_with(told) && done.err.lines().count() == 1,
+        "{}",
+        done.err
+    );
+    assert!(done.err.contains("its session is at epoch"), "{}", done.err);
+    let done = shell.ok(&format!("{publish} -v --json"));
+    let report: Value = serde_json::from_str(&done.out).unwrap();
+    assert_eq!((&report["confirmed"], done.err.as_str()), (&Value::from(1), ""), "{report}");
+    assert!(report["session_epoch"].is_u64(), "{report}");
+    let program = shell.command([] as [&str; 0]).get_program().to_str().unwrap().to_owned();
+    for (quiet, expected) in [("", true), (" --quiet", false)] {
+        let shown = in_terminal(&shell, &format!("{program} {publish}{quiet}")).output().unwrap();
+        let shown = String::from_utf8_lossy(&shown.stdout).into_owned();
+        assert_eq!(shown.contains(told), expected, "{shown}");
+    }
+    assert_eq!(listener.finish().0, 0);
+    // What nobody confirmed was not delivered.
+    let done = shell.ok(&format!("{publish} -v").replace("--wait 60", "--wait 0"));
+    assert!(done.err.contains("not confirmed") && !done.err.contains(told), "{}", done.err);
+    shell.fails(2, &format!("{publish} -v -q"));
+}
+
 /// At a terminal, and only there, `pub` shows how what earlier commands left behind is confirmed.
 #[test]
 fn a_terminal_is_shown_how_the_backlog_drains() {

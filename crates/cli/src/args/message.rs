@@ -69,6 +69,12 @@ pub(crate) struct PubArgs {
     /// --group: for its members to have its key, before anything is sent
     #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = duration)]
     pub(crate) wait: std::time::Duration,
+    /// Say on standard error what was delivered, also where that is no terminal
+    #[arg(short, long, conflicts_with = "quiet")]
+    pub(crate) verbose: bool,
+    /// Say nothing of a success, also at a terminal
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
     // Last: the heading of the connection's options holds for all that follow.
     #[command(flatten)]
     pub(crate) client: ClientArgs,

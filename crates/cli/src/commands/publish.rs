@@ -9,7 +9,7 @@ use std::ops::Deref;
 use std::time::Duration;
 
 use indicatif::ProgressBar;
-use pqc_iiot_core::endpoint::{Event, SendFailure};
+use pqc_iiot_core::endpoint::{Event, SendFailure, SessionStage};
 use pqc_iiot_core::envelope::{Content, MAX_PROPERTY, MessageClass};
 use pqc_iiot_core::ids::PeerId;
 use pqc_iiot_core::topic::Topic;
@@ -21,7 +21,7 @@ use super::client::{self, Client};
 use super::{Context, local, publish_group, publish_local};
 use crate::args::PubArgs;
 use crate::error::{CliError, ErrorKind, Result};
-use crate::output::Report;
+use crate::output::{Output, Report, counted};
 pub(super) use progress::progress_bar;
 use progress::{show_backlog, waiting};
 pub(super) use source::{Line, Source, read_lines};
@@ -48,11 +48,40 @@ pub(super) struct Sent {
     pub(super) confirmed: Option<u64>,
     pub(super) peer: String,
     pub(super) topic: String,
+    /// The epoch of the session with the peer at the end, if there is one; a proxy does not tell.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) session_epoch: Option<u16>,
+}
+
+impl Sent {
+    /// A short line for whoever watches, or asked for it; programs have the report.
+    pub(super) fn succeeded(&self, args: &PubArgs, output: Output) {
+        if output.is_json() || args.quiet || !(args.verbose || output.shows_progress()) {
+            return;
+        }
+        let (peer, topic) = (&self.peer, &self.topic);
+        let messages = counted(self.sent, "message", "messages");
+        match (self.confirmed, self.session_epoch) {
+            _ if self.sent == 0 => output.note("there was no message to send"),
+            // What is missing was said.
+            (Some(confirmed), _) if confirmed < self.sent => {}
+            (Some(_), Some(epoch)) => output.note(format_args!(
+                "delivered {messages} to {peer} on {topic} (its session is at epoch {epoch})"
+            )),
+            (Some(_), None) => {
+                output
+                    .note(format_args!("delivered {messages} to {peer} on {topic} (no session with it yet)"));
+            }
+            (None, _) => output.note(format_args!(
+                "handed {messages} for {peer} on {topic} to the proxy, which sends until {peer} confirms"
+            )),
+        }
+    }
 }
 
 impl Report for Sent {
     fn human(&self, _: &mut dyn Write) -> io::Result<()> {
-        // As quiet as its model, unless there is something to know.
+        // As quiet as its model: what there is to know is a note.
         Ok(())
     }
 }
@@ -94,6 +123,7 @@ pub(super) fn run(args: &PubArgs, context: &Context) -> Result<()> {
                 sent.sent - confirmed, sent.sent, sent.peer
             ));
         }
+        sent.succeeded(args, context.output);
         context.output.report(&sent)
     })
 }
@@ -296,11 +326,14 @@ impl Sender<'_> {
             }
         }
         self.progress.finish_and_clear();
+        let sessions = self.handle.sessions(Some(self.args.to)).await.unwrap_or_default();
+        let in_use = sessions.iter().find(|session| session.stage == SessionStage::InUse);
         Ok(Sent {
             sent: self.sent,
             confirmed: Some(self.confirmed),
             peer: self.args.to.as_str().to_owned(),
             topic: self.args.topic.as_str().to_owned(),
+            session_epoch: in_use.map(|session| session.epoch),
         })
     }
 

@@ -30,12 +30,15 @@ pub(super) fn run(proxy: Found, source: Source, args: &Direct<'_>, context: &Con
                 CliError::new(ErrorKind::Interrupted, "interrupted").because("not every message was taken")
             ),
         };
-        context.output.report(&Sent {
+        let sent = Sent {
             sent,
             confirmed: None,
             peer: args.to.as_str().to_owned(),
             topic: args.topic.as_str().to_owned(),
-        })
+            session_epoch: None,
+        };
+        sent.succeeded(args, context.output);
+        context.output.report(&sent)
     })
 }
 
