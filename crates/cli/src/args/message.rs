@@ -93,7 +93,7 @@ recorded in the audit log. Ends with Ctrl-C. While `pqc-iiot proxy` runs on the 
 
 Messages to a topic group (`pub --group`) prove at first only that some member of it sent them. They are printed once their sender's \
 signature came, seconds to minutes later. With --json they are told at once as unverified, and again when that is decided. Through a \
-proxy none come.
+proxy they come once that is decided.
 
 A DURATION is a number of seconds, or has units: 5, 500ms, 2m, 1h30m.")]
 pub(crate) struct SubArgs {

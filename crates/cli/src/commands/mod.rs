@@ -3,7 +3,7 @@
 mod audit;
 mod bench;
 mod ca;
-mod certificate;
+pub(crate) mod certificate;
 pub(crate) mod client;
 mod completions;
 mod config;
@@ -25,6 +25,7 @@ mod status_live;
 mod subscribe;
 mod subscribe_local;
 mod trust;
+pub(crate) mod unproved;
 
 use std::path::PathBuf;
 

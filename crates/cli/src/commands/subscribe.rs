@@ -1,7 +1,6 @@
 //! `pqc-iiot sub`.
 
 mod group;
-mod unproved;
 
 use std::io::{self, IsTerminal, Write};
 use std::time::Duration;
@@ -15,11 +14,12 @@ use tokio::time::Instant;
 use super::certificate::hex;
 use super::client::{self, Client};
 use super::obstacles::Obstacles;
+use super::unproved::Unproved;
 use super::{Context, local, subscribe_local};
 use crate::args::SubArgs;
 use crate::error::{CliError, ErrorKind, Result};
 use crate::output::{Report, harmless};
-use unproved::Unproved;
+pub(super) use group::Proved;
 
 /// When to look again for what stands in the way: once what was stored of peers has been read, and once what the broker
 /// retains should have come.

@@ -12,10 +12,13 @@ use super::Context;
 use super::client;
 use super::local::{Found, Local};
 use super::obstacles::Warning;
-use super::subscribe::{Inbox, LATE, sleep_until};
+use super::subscribe::{Inbox, LATE, Proved, sleep_until};
 use crate::args::SubArgs;
 use crate::error::{CliError, ErrorKind, Result};
-use crate::proxy::{CLASS, ORIGIN, PEER, PROTECTION, SEQUENCE, STREAM, WARNING, user_properties};
+use crate::proxy::{
+    CLASS, COUNTER, EPOCH, GID, NAME, ORIGIN, PEER, PROTECTION, SEQUENCE, STREAM, VERIFIED, WARNING,
+    user_properties,
+};
 
 pub(super) fn run(proxy: Found, args: &SubArgs, context: &Context) -> Result<()> {
     if args.keep_session || args.refusals {
@@ -24,8 +27,8 @@ pub(super) fn run(proxy: Found, args: &SubArgs, context: &Context) -> Result<()>
         );
     }
     if args.unverified {
-        return Err(CliError::new(ErrorKind::Usage, "messages to topic groups do not pass a proxy")
-            .because("it hands local clients only what was sealed to this identity alone")
+        return Err(CliError::new(ErrorKind::Usage, "unproved messages to topic groups do not pass a proxy")
+            .because("it hands local clients only what its sender's signature covers")
             .fix("stop `pqc-iiot proxy` on this directory, or use another identity"));
     }
     super::runtime()?.block_on(async {
@@ -82,15 +85,13 @@ async fn receive(local: &mut Local, args: &SubArgs, context: &Context) -> Result
                     continue;
                 }
                 let filters: Vec<_> = args.topics.iter().map(|filter| filter.as_str()).collect();
-                context.output.note(format_args!(
-                    "listening on {} through the proxy, which passes no messages to topic groups",
-                    filters.join(" ")
-                ));
+                context.output.note(format_args!("listening on {} through the proxy", filters.join(" ")));
             }
             Packet::V5_0Publish(publish) => {
-                let enough = match message(&publish) {
-                    Some(message) => inbox.message(&message)?,
-                    None => false,
+                let enough = match (message(&publish), proved(&publish)) {
+                    (Some(message), _) => inbox.message(&message)?,
+                    (None, Some(proved)) => inbox.proved(&proved)?,
+                    (None, None) => false,
                 };
                 quiet_since = Instant::now();
                 // After it was printed: what was not, is given to somebody else, or later.
@@ -128,6 +129,20 @@ fn granted(answer: &v5_0::Suback, args: &SubArgs) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// The message to a topic group, as the proxy passes it on.
+fn proved(publish: &v5_0::Publish) -> Option<Proved> {
+    let value = |name| user_properties(publish.props(), name).next();
+    Some(Proved {
+        peer: PeerId::new(value(PEER)?).ok()?,
+        topic: publish.topic_name().to_owned(),
+        payload: publish.payload().as_slice().to_vec(),
+        gid: value(GID)?.to_owned(),
+        epoch: value(EPOCH)?.parse().ok()?,
+        counter: value(COUNTER)?.parse().ok()?,
+        name: value(NAME).filter(|_| value(VERIFIED) == Some("true"))?.to_owned(),
+    })
 }
 
 /// Why nothing can arrive, as far as the proxy knows.

@@ -9,12 +9,18 @@ use mqtt_protocol_core::mqtt::result_code::{
     ConnectReasonCode, ConnectReturnCode, DisconnectReasonCode, MqttError, SubackReasonCode,
     SubackReturnCode, UnsubackReasonCode,
 };
-use pqc_iiot_core::endpoint::Message;
+use pqc_iiot_core::envelope::MessageClass;
+use pqc_iiot_core::group::MessageName;
+use pqc_iiot_core::ids::PeerId;
 
-use super::incoming::{CLASS, ORIGIN, PEER, PROTECTION, SEQUENCE, STREAM, WARNING, pubrec};
+use super::hub::Received;
+use super::incoming::{
+    CLASS, COUNTER, EPOCH, GID, NAME, ORIGIN, PEER, PROTECTION, SEQUENCE, STREAM, VERIFIED, WARNING, pubrec,
+};
 use super::limits::MAX_UNANSWERED;
 use super::live::STATUS;
 use super::refusal::Refusal;
+use crate::commands::certificate::hex;
 use crate::commands::obstacles::Warning;
 
 /// A packet, unless the client's version cannot hold it.
@@ -158,7 +164,7 @@ pub(super) fn live(v5: bool, state: Vec<u8>) -> Built {
 }
 
 /// A message from a peer, at QoS 1 with an `id`. `left` is for how many seconds it is still of use.
-pub(super) fn publish(v5: bool, id: Option<u16>, message: &Message, left: Option<u64>) -> Built {
+pub(super) fn publish(v5: bool, id: Option<u16>, message: &Received, left: Option<u64>) -> Built {
     let payload = message.content.payload.as_slice();
     let qos = if id.is_some() { Qos::AtLeastOnce } else { Qos::AtMostOnce };
     if !v5 {
@@ -175,7 +181,22 @@ pub(super) fn publish(v5: bool, id: Option<u16>, message: &Message, left: Option
     Ok(publish.props(properties(message, left)?).payload(payload).build()?.into())
 }
 
-fn properties(message: &Message, left: Option<u64>) -> Result<packet::Properties, MqttError> {
+fn group_properties(peer: &PeerId, name: &MessageName) -> Result<packet::Properties, MqttError> {
+    Ok(vec![
+        UserProperty::new(PEER, peer.as_str())?.into(),
+        UserProperty::new(VERIFIED, "true")?.into(),
+        UserProperty::new(GID, name.gid.to_string())?.into(),
+        UserProperty::new(EPOCH, name.epoch.to_string())?.into(),
+        UserProperty::new(COUNTER, name.counter.to_string())?.into(),
+        UserProperty::new(NAME, hex(name.leaf.as_slice()))?.into(),
+        UserProperty::new(CLASS, MessageClass::Telemetry.to_string())?.into(),
+    ])
+}
+
+fn properties(message: &Received, left: Option<u64>) -> Result<packet::Properties, MqttError> {
+    if let Some(name) = &message.group {
+        return group_properties(&message.peer, name);
+    }
     let content = &message.content;
     let mut properties: packet::Properties = vec![
         UserProperty::new(PEER, message.peer.as_str())?.into(),

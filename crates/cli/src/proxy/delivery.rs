@@ -1,12 +1,9 @@
 //! Messages on their way to one client.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use pqc_iiot_core::endpoint::Message;
-
-use super::hub::{HeldId, Offer, Seat};
+use super::hub::{HeldId, Offer, Received, Seat};
 use super::wire::Wire;
 use super::{Proxy, answer};
 
@@ -80,7 +77,7 @@ impl Deliveries {
 struct Expired;
 
 /// Seconds until the message expires; `None` if it never does.
-fn time_left(message: &Arc<Message>) -> Result<Option<u64>, Expired> {
+fn time_left(message: &Received) -> Result<Option<u64>, Expired> {
     let Some(expires) = message.content.expires else { return Ok(None) };
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
     expires.0.checked_sub(now).filter(|left| *left > 0).map(Some).ok_or(Expired)

@@ -4,9 +4,11 @@
 //! least one has taken it; until then it is held, so that one who comes later, or comes back, gets it.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::ops::Deref;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use pqc_iiot_core::endpoint::Message;
+use pqc_iiot_core::group::MessageName;
 use pqc_iiot_core::ids::PeerId;
 use pqc_iiot_core::topic::TopicFilter;
 use tokio::sync::Notify;
@@ -47,10 +49,32 @@ impl Subscription {
     }
 }
 
+/// A message as local clients get it.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Received {
+    pub(super) message: Message,
+    /// Its name, if it came to a topic group; its sender's signature covers it.
+    pub(super) group: Option<MessageName>,
+}
+
+impl From<Message> for Received {
+    fn from(message: Message) -> Self {
+        Self { message, group: None }
+    }
+}
+
+impl Deref for Received {
+    type Target = Message;
+
+    fn deref(&self) -> &Message {
+        &self.message
+    }
+}
+
 /// A message for one client.
 pub(super) struct Offer {
     pub(super) id: HeldId,
-    pub(super) message: Arc<Message>,
+    pub(super) message: Arc<Received>,
     /// At QoS 1.
     pub(super) acknowledged: bool,
 }
@@ -73,7 +97,7 @@ impl Client {
 }
 
 struct Held {
-    message: Arc<Message>,
+    message: Arc<Received>,
     /// Who was offered it and has neither taken it nor gone, and at which quality of service.
     offered: BTreeMap<Seat, bool>,
     offered_at: Instant,
@@ -92,9 +116,9 @@ struct State {
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Outcome {
     /// Taken by everybody who was there.
-    pub(super) consumed: Vec<Arc<Message>>,
+    pub(super) consumed: Vec<Arc<Received>>,
     /// Given up for room.
-    pub(super) dropped: Vec<Arc<Message>>,
+    pub(super) dropped: Vec<Arc<Received>>,
 }
 
 /// Whether another message finds room.
@@ -211,7 +235,8 @@ impl Hub {
     }
 
     /// Offers a message to everybody whose filters match.
-    pub(super) fn deliver(&self, message: Message) {
+    pub(super) fn deliver(&self, message: impl Into<Received>) {
+        let message = message.into();
         let mut state = self.lock();
         let id = HeldId(state.take_number());
         state.bytes += size(&message);
@@ -302,14 +327,14 @@ impl State {
         self.held.len() >= MAX_HELD || self.bytes >= MAX_HELD_BYTES
     }
 
-    fn remove(&mut self, id: HeldId) -> Option<Arc<Message>> {
+    fn remove(&mut self, id: HeldId) -> Option<Arc<Received>> {
         let held = self.held.remove(&id)?;
         self.bytes -= size(&held.message);
         Some(held.message)
     }
 
     /// A client is done with a message; gives it back if that consumes it.
-    fn settle(&mut self, id: HeldId, seat: Seat, taken: bool) -> Option<Arc<Message>> {
+    fn settle(&mut self, id: HeldId, seat: Seat, taken: bool) -> Option<Arc<Received>> {
         let held = self.held.get_mut(&id)?;
         held.offered.remove(&seat)?;
         held.taken |= taken;

@@ -26,7 +26,7 @@ fn everything(text: &str) -> Subscription {
     Subscription { filter: filter(text), acknowledged: true, from: BTreeSet::new() }
 }
 
-fn sequences(messages: &[Arc<Message>]) -> Vec<u64> {
+fn sequences(messages: &[Arc<Received>]) -> Vec<u64> {
     messages.iter().map(|message| message.sequence).collect()
 }
 

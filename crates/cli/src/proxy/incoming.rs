@@ -24,6 +24,16 @@ pub(crate) const CLASS: &str = "class";
 /// The user property that says how a message was protected.
 pub(crate) const PROTECTION: &str = "protection";
 
+/// The user property that tells a message to a topic group, and that its sender's signature covers it: `true`.
+pub(crate) const VERIFIED: &str = "verified";
+/// The user property that holds the group's id.
+pub(crate) const GID: &str = "gid";
+/// The user property that holds the group's epoch.
+pub(crate) const EPOCH: &str = "epoch";
+/// The user property that holds a message's counter in its group's epoch.
+pub(crate) const COUNTER: &str = "counter";
+/// The user property that names a message to a topic group for good.
+pub(crate) const NAME: &str = "name";
 /// The user property of an answer to SUBSCRIBE that says, as JSON, why nothing of a peer's can arrive.
 pub(crate) const WARNING: &str = "warning";
 

@@ -14,6 +14,7 @@
 mod access;
 mod answer;
 mod delivery;
+mod groups;
 mod hub;
 mod incoming;
 mod input;
@@ -32,8 +33,8 @@ mod subscribe;
 mod wire;
 
 use std::future::Future;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
 use pqc_iiot_core::endpoint::{Event, Message};
 use pqc_iiot_core::ids::PeerId;
@@ -43,13 +44,17 @@ use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 
 pub(crate) use access::Access;
-pub(crate) use incoming::{CLASS, ORIGIN, PEER, PROTECTION, SEQUENCE, STREAM, WARNING, user_properties};
+pub(crate) use incoming::{
+    CLASS, COUNTER, EPOCH, GID, NAME, ORIGIN, PEER, PROTECTION, SEQUENCE, STREAM, VERIFIED, WARNING,
+    user_properties,
+};
 pub(crate) use listen::{Socket, tcp};
 pub(crate) use live::{Live, STATUS};
 pub(crate) use report::ProxyEvent;
 pub(crate) use routes::{Route, Routes};
 
 use crate::commands::client;
+use crate::commands::unproved::Unproved;
 use crate::error::Result;
 use crate::output::{Output, harmless};
 use hub::{Hub, Outcome, Room, Seat};
@@ -78,6 +83,8 @@ pub(crate) struct Proxy {
     client: SecureMqttClient,
     broker: String,
     hub: Arc<Hub>,
+    /// What came to topic groups and waits for proof.
+    unproved: Mutex<Unproved>,
     outer: Outer,
     peers: Arc<Peers>,
     sealer: Sealer,
@@ -111,6 +118,7 @@ impl Proxy {
             names: AtomicU64::new(0),
             client,
             broker,
+            unproved: Mutex::default(),
             hub,
             peers,
         })
@@ -243,6 +251,12 @@ impl Proxy {
                 self.journal.count("received");
                 self.hub.deliver(message);
             }
+            ClientEvent::Protocol(
+                event @ (Event::GroupMessage { .. }
+                | Event::GroupVerified { .. }
+                | Event::GroupUnproved { .. }
+                | Event::GroupForged { .. }),
+            ) => self.group(event),
             ClientEvent::Protocol(event) => self.protocol(event)?,
             ClientEvent::Connected { .. } => {
                 *connected = true;

@@ -46,6 +46,10 @@ pub(crate) enum ProxyEvent<'a> {
     RolledBack { peer: &'a str, count: u64 },
     /// The broker refused a subscription.
     SubscriptionRefused { filter: String, why: String },
+    /// A message to a topic group came, and waits for its sender's signature.
+    GroupReceived { peer: &'a str, topic: String, count: u64 },
+    /// A message to a topic group is not passed on: nothing proves its sender, too many wait, or a member forged it.
+    GroupLost { peer: &'a str, topic: Option<String>, reason: &'a str, count: u64 },
     /// The end.
     Stopped { counts: BTreeMap<String, u64> },
 }
@@ -109,6 +113,13 @@ impl ProxyEvent<'_> {
                 "{peer} has seen newer messages than this disk knows of: it is an older copy{}",
                 times(count)
             ),
+            Self::GroupReceived { peer, topic, count } => {
+                format!("a message to a group of {peer} on {topic} waits for its signature{}", times(count))
+            }
+            Self::GroupLost { peer, topic, reason, count } => {
+                let topic = topic.as_ref().map(|topic| format!(" on {topic}")).unwrap_or_default();
+                format!("a message to a group of {peer}{topic} not passed on ({reason}){}", times(count))
+            }
             Self::SubscriptionRefused { filter, why } => {
                 format!("the broker refused the subscription to {filter}: {why}")
             }

@@ -8,5 +8,6 @@ mod common;
 mod clients;
 mod commands;
 mod daemon;
+mod groups;
 mod hostile;
 mod insider;

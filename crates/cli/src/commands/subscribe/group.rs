@@ -6,8 +6,8 @@ use pqc_iiot_core::ids::{GroupId, PeerId};
 use serde::Serialize;
 
 use super::Inbox;
-use super::unproved::{GroupMessage, Told};
 use crate::commands::certificate::hex;
+use crate::commands::unproved::{GroupMessage, Told};
 use crate::error::Result;
 use crate::output::{counted, harmless};
 
@@ -33,6 +33,18 @@ impl Inbox<'_> {
             enough |= counts && self.args.count.is_some_and(|count| self.received >= count);
         }
         Ok(enough)
+    }
+
+    /// A message that a proxy passed on once it was proved; true once enough came.
+    pub(in crate::commands) fn proved(&mut self, message: &Proved) -> Result<bool> {
+        self.heard += 1;
+        self.received += 1;
+        if self.context.output.is_json() {
+            self.context.output.report(&GroupLine::proved(message))?;
+        } else {
+            self.line("", &message.peer, &message.topic, &message.payload)?;
+        }
+        Ok(self.args.count.is_some_and(|count| self.received >= count))
     }
 
     fn tell(&self, told: &Told) -> Result<()> {
@@ -103,6 +115,18 @@ impl Inbox<'_> {
     }
 }
 
+/// A message to a topic group that its sender's signature covers.
+pub(in crate::commands) struct Proved {
+    pub(in crate::commands) peer: PeerId,
+    pub(in crate::commands) topic: String,
+    pub(in crate::commands) payload: Vec<u8>,
+    pub(in crate::commands) gid: String,
+    pub(in crate::commands) epoch: u16,
+    pub(in crate::commands) counter: u32,
+    /// In hexadecimal digits.
+    pub(in crate::commands) name: String,
+}
+
 /// One line for programs.
 #[derive(Serialize)]
 struct GroupLine<'a> {
@@ -140,6 +164,24 @@ impl<'a> GroupLine<'a> {
             payload: text,
             payload_hex: text.is_none().then(|| hex(&message.payload)),
             ..Self::about(message, "message", verified)
+        }
+    }
+
+    /// A message that came with its proof.
+    fn proved(message: &'a Proved) -> Self {
+        let text = std::str::from_utf8(&message.payload).ok();
+        Self {
+            group: true,
+            event: "message",
+            peer: message.peer.as_str(),
+            topic: Some(&message.topic),
+            verified: true,
+            gid: message.gid.clone(),
+            epoch: message.epoch,
+            counter: message.counter,
+            name: Some(message.name.clone()),
+            payload: text,
+            payload_hex: text.is_none().then(|| hex(&message.payload)),
         }
     }
 

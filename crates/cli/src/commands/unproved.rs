@@ -13,16 +13,16 @@ const MAX_BYTES: usize = 16 << 20;
 
 /// A message to a group.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct GroupMessage {
-    pub(super) peer: PeerId,
-    pub(super) topic: String,
-    pub(super) payload: Vec<u8>,
-    pub(super) name: MessageName,
+pub(crate) struct GroupMessage {
+    pub(crate) peer: PeerId,
+    pub(crate) topic: String,
+    pub(crate) payload: Vec<u8>,
+    pub(crate) name: MessageName,
 }
 
 /// What there is to tell.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Told {
+pub(crate) enum Told {
     /// It came, and some member made it.
     Unverified(GroupMessage),
     /// It is its sender's: it came with its proof, or had been told as unverified.
@@ -37,7 +37,7 @@ pub(super) enum Told {
 
 /// Messages that nothing has proved yet.
 #[derive(Debug, Default)]
-pub(super) struct Unproved {
+pub(crate) struct Unproved {
     waiting: HashMap<MessageName, GroupMessage>,
     /// In order of arrival; those that were decided stay for a while.
     order: VecDeque<MessageName>,
@@ -46,12 +46,12 @@ pub(super) struct Unproved {
 
 impl Unproved {
     /// How many there are.
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.waiting.len()
     }
 
     /// What an event about groups says.
-    pub(super) fn take(&mut self, event: Event) -> Vec<Told> {
+    pub(crate) fn take(&mut self, event: Event) -> Vec<Told> {
         match event {
             Event::GroupMessage { peer, topic, payload, name, verified } => {
                 let message = GroupMessage { peer, topic, payload, name };
