@@ -9,7 +9,7 @@ mod generate;
 mod json;
 #[path = "vectors/receiver.rs"]
 mod receiver;
-#[path = "vectors/refusals.rs"]
+#[path = "vectors/refusals/mod.rs"]
 mod refusals;
 #[path = "vectors/sealing.rs"]
 mod sealing;

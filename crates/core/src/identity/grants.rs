@@ -150,7 +150,9 @@ mod tests {
             not_after: Some(UnixTime(30)),
             ..Grant::new(Action::Publish, filter("plant/+/temp"))
         };
-        let reaches = |action, text, at| may_reach(&[grant.clone()], &[action], &filter(text), UnixTime(at));
+        let reaches = |action, text, at| {
+            may_reach(core::slice::from_ref(&grant), &[action], &filter(text), UnixTime(at))
+        };
         assert!(reaches(Action::Publish, "plant/#", 10), "it begins later");
         assert!(!reaches(Action::Publish, "plant/#", 30), "it is over");
         assert!(!reaches(Action::Command, "plant/#", 25));
