@@ -12,47 +12,64 @@ use pqc_iiot_tests::sessions::{
 };
 use pqc_iiot_tests::{TOPIC, assert_all_flow, assert_no_sequence_twice, assert_refused, plant, told_once};
 
+/// Stops the gateway after so many writes of what a message brings, with copies before, at and after that. Gives the packet,
+/// and whether there were so many writes.
+fn replay_at_boundary(
+    world: &mut World,
+    boundary: usize,
+    text: &str,
+    copy: fn(&mut World, &[u8]),
+) -> (Vec<u8>, bool) {
+    let (start, told) = (world.broker.captured().len(), world.node("gateway").inbox().len());
+    world.node("gateway").hold_persists(true);
+    world.node("press").publish("gateway", TOPIC, text.as_bytes());
+    world.settle();
+    let sent = world.broker.captured()[start..].iter().find(|packet| packet.topic == TOPIC);
+    let packet = sent.unwrap().payload.clone();
+    // A copy comes while the first is not durable.
+    copy(world, &packet);
+    world.settle();
+    assert_eq!(world.node("gateway").inbox().len(), told, "nothing is told before it is durable");
+    assert_eq!(world.broker.unacknowledged("gateway"), 2, "nor acknowledged");
+
+    let reached = world.node("gateway").release_persists(boundary);
+    copy(world, &packet);
+    if boundary % 2 == 1 {
+        world.settle();
+    }
+    world.restart("gateway");
+    copy(world, &packet);
+    world.node("gateway").hold_persists(false);
+    copy(world, &packet);
+    world.advance(Duration::from_secs(5));
+
+    let inbox = world.node("gateway").inbox();
+    let of_this: Vec<_> = inbox.iter().filter(|message| message.content.payload == text.as_bytes()).collect();
+    assert!(of_this.len() == 1 || (of_this.len() == 2 && of_this[1].redelivered), "{boundary}");
+    assert!(of_this.iter().all(|message| message.origin == of_this[0].origin), "{boundary}");
+    (packet, reached)
+}
+
+/// Every message so far was told, and its sender knows.
+fn assert_told(world: &mut World, texts: &[String]) {
+    assert_eq!(told_once(world, "gateway"), texts, "nothing is lost");
+    assert_eq!(world.node("press").status().outbox.messages, 0, "and all is confirmed");
+}
+
 #[test]
 fn a_replay_at_any_write_boundary_has_no_effect() {
     let mut world = plant();
     world.node("press").publish("gateway", TOPIC, "before");
     world.settle();
     let mut texts = vec!["before".to_owned()];
+    let inject = |world: &mut World, packet: &[u8]| world.broker.inject(TOPIC, packet);
     let mut boundaries = 0;
     loop {
         let text = format!("boundary {boundaries}");
-        let (start, told) = (world.broker.captured().len(), world.node("gateway").inbox().len());
-        world.node("gateway").hold_persists(true);
-        world.node("press").publish("gateway", TOPIC, text.as_bytes());
-        world.settle();
-        let sent = world.broker.captured()[start..].iter().find(|packet| packet.topic == TOPIC);
-        let packet = sent.unwrap().payload.clone();
-        // A copy comes while the first is not durable.
-        world.broker.inject(TOPIC, &packet);
-        world.settle();
-        assert_eq!(world.node("gateway").inbox().len(), told, "nothing is told before it is durable");
-        assert_eq!(world.broker.unacknowledged("gateway"), 2, "nor acknowledged");
-
-        let reached = world.node("gateway").release_persists(boundaries);
-        world.broker.inject(TOPIC, &packet);
-        if boundaries % 2 == 1 {
-            world.settle();
-        }
-        world.restart("gateway");
-        world.broker.inject(TOPIC, &packet);
-        world.node("gateway").hold_persists(false);
-        world.broker.inject(TOPIC, &packet);
-        world.advance(Duration::from_secs(5));
         texts.push(text.clone());
-
-        let inbox = world.node("gateway").inbox();
-        let of_this: Vec<_> =
-            inbox.iter().filter(|message| message.content.payload == text.as_bytes()).collect();
-        assert!(of_this.len() == 1 || (of_this.len() == 2 && of_this[1].redelivered), "{boundaries}");
-        assert!(of_this.iter().all(|message| message.origin == of_this[0].origin), "{boundaries}");
+        let (packet, reached) = replay_at_boundary(&mut world, boundaries, &text, inject);
         assert_refused(&mut world, TOPIC, &packet, RefusalReason::Replayed);
-        assert_eq!(told_once(&mut world, "gateway"), texts, "nothing is lost");
-        assert_eq!(world.node("press").status().outbox.messages, 0, "and all is confirmed");
+        assert_told(&mut world, &texts);
         boundaries += 1;
         if !reached {
             break;
@@ -72,42 +89,18 @@ fn a_replay_at_any_write_boundary_has_no_effect() {
 fn a_record_replayed_at_any_write_boundary_has_no_effect() {
     let mut world = session_plant();
     let mut texts = told_once(&mut world, "gateway");
+    let deliver = |world: &mut World, record: &[u8]| world.broker.deliver_to("gateway", TOPIC, record);
     let mut boundaries = 0;
     loop {
         let text = format!("boundary {boundaries}");
-        let (start, told) = (world.broker.captured().len(), world.node("gateway").inbox().len());
-        world.node("gateway").hold_persists(true);
-        world.node("press").publish("gateway", TOPIC, text.as_bytes());
-        world.settle();
-        let sent = world.broker.captured()[start..].iter().find(|packet| packet.topic == TOPIC);
-        let record = sent.unwrap().payload.clone();
-        assert!(Header::parse(&record).is_some(), "it is a record");
-        world.broker.deliver_to("gateway", TOPIC, &record);
-        world.settle();
-        assert_eq!(world.node("gateway").inbox().len(), told, "nothing is told before it is durable");
-        assert_eq!(world.broker.unacknowledged("gateway"), 2, "nor acknowledged");
-        let reached = world.node("gateway").release_persists(boundaries);
-        world.broker.deliver_to("gateway", TOPIC, &record);
-        if boundaries % 2 == 1 {
-            world.settle();
-        }
-        world.restart("gateway");
-        world.broker.deliver_to("gateway", TOPIC, &record);
-        world.node("gateway").hold_persists(false);
-        world.broker.deliver_to("gateway", TOPIC, &record);
-        world.advance(Duration::from_secs(5));
         texts.push(text.clone());
-        let inbox = world.node("gateway").inbox();
-        let of_this: Vec<_> =
-            inbox.iter().filter(|message| message.content.payload == text.as_bytes()).collect();
-        assert!(of_this.len() == 1 || (of_this.len() == 2 && of_this[1].redelivered), "{boundaries}");
-        assert!(of_this.iter().all(|message| message.origin == of_this[0].origin), "{boundaries}");
-        let inbox = inbox.len();
-        world.broker.deliver_to("gateway", TOPIC, &record);
+        let (record, reached) = replay_at_boundary(&mut world, boundaries, &text, deliver);
+        assert!(Header::parse(&record).is_some(), "it is a record");
+        let inbox = world.node("gateway").inbox().len();
+        deliver(&mut world, &record);
         world.settle();
         assert_eq!(world.node("gateway").inbox().len(), inbox, "a replay is told");
-        assert_eq!(told_once(&mut world, "gateway"), texts, "nothing is lost");
-        assert_eq!(world.node("press").status().outbox.messages, 0, "and all is confirmed");
+        assert_told(&mut world, &texts);
         boundaries += 1;
         if !reached {
             break;

@@ -16,6 +16,9 @@ use pqc_iiot_sim::{Insider as Member, World};
 use pqc_iiot_tests::TOPIC;
 use pqc_iiot_tests::sessions::{Insider, assert_in_session, session_plant};
 
+#[path = "../../crates/core/src/group/tests/gcm.rs"]
+mod gcm;
+
 const GID: [u8; 7] = [9; 7];
 const COMMITMENT: [u8; 32] = [5; 32];
 /// The first counter of block 1.
@@ -47,25 +50,6 @@ fn seal_over(press: &Insider, leaf: &HashOutput) -> Vec<u8> {
     [&[0xd1, 0], &GID[..], &[0, 0], &first, &count, leaf.as_slice(), &[0; 32], &signature].concat()
 }
 
-/// Multiplication in GCM's field (NIST SP 800-38D §6.3).
-fn times(a: u128, b: u128) -> u128 {
-    let (mut product, mut factor) = (0, b);
-    for bit in (0..128).rev() {
-        product ^= if a >> bit & 1 == 1 { factor } else { 0 };
-        factor = factor >> 1 ^ if factor & 1 == 1 { 0xe1 << 120 } else { 0 };
-    }
-    product
-}
-
-fn inverse(a: u128) -> u128 {
-    let (mut result, mut power) = (1 << 127, times(a, a));
-    for _ in 1..128 {
-        result = times(result, power);
-        power = times(power, power);
-    }
-    result
-}
-
 /// The hash key of an AES-256-GCM key, and the mask of the tag for a nonce: from two tags over nothing.
 fn hash_key(backend: Backend, key: [u8; 32], nonce: &[u8; 12]) -> (u128, u128) {
     let tag = |aad: &[u8]| {
@@ -74,27 +58,17 @@ fn hash_key(backend: Backend, key: [u8; 32], nonce: &[u8; 12]) -> (u128, u128) {
         u128::from_be_bytes(nothing.try_into().unwrap())
     };
     let mask = tag(&[]);
-    (times(tag(&[0; 16]) ^ mask, inverse(128 << 64)), mask)
+    (gcm::times(tag(&[0; 16]) ^ mask, gcm::inverse(128 << 64)), mask)
 }
 
 /// One ciphertext and tag that both members open: a free second block lets the tags agree.
 fn two_keyed(backend: Backend, members: [&Member; 2]) -> Vec<u8> {
     let (header, aad) = members[0].associated_data(COUNTER, TOPIC);
-    let block = |bytes: &[u8]| {
-        let mut padded = [0; 16];
-        padded[..bytes.len()].copy_from_slice(bytes);
-        u128::from_be_bytes(padded)
-    };
-    let (first, length) = (0x1234_u128, ((aad.len() as u128 * 8) << 64) | (32 * 8));
-    let [(h1, tag1), (h2, tag2)] = members.map(|member| {
+    let keys = members.map(|member| {
         let (key, nonce, _) = member.keys(COUNTER);
-        let (h, mask) = hash_key(backend, key, &nonce);
-        let blocks = aad.chunks(16).map(block).chain([first, 0, length]);
-        (h, blocks.fold(0, |sum, block| times(sum ^ block, h)) ^ mask)
+        hash_key(backend, key, &nonce)
     });
-    let second = times(tag1 ^ tag2, inverse(times(h1, h1) ^ times(h2, h2)));
-    let tag = tag1 ^ times(second, times(h1, h1));
-    [header, [first, second, tag].map(u128::to_be_bytes).concat()].concat()
+    [&header[..], &gcm::two_keyed(keys, &aad)].concat()
 }
 
 /// A malicious press in a session with each of the others.

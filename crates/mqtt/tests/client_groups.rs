@@ -8,7 +8,7 @@ use std::time::Duration;
 use common::plant::{Member, Plant, peer};
 use common::{BOTH, Broker};
 use pqc_iiot_core::endpoint::{GroupStatus, MemberState, SendFailure};
-use pqc_iiot_core::topic::TopicFilter;
+use pqc_iiot_core::topic::{Topic, TopicFilter};
 use pqc_iiot_mqtt::client::PublishError;
 
 #[tokio::test]
@@ -45,12 +45,7 @@ async fn a_group_reaches_its_members_and_is_verified() {
 
 #[tokio::test]
 async fn a_shutdown_seals_what_is_open_before_it_disconnects() {
-    let broker = Broker::embedded();
-    let plant = Plant::new();
-    let (mut gateway, press) = plant.pair(&broker, BOTH[0]).await;
-    let topic = plant.topic("press/temperature");
-    let filter = TopicFilter::new(topic.as_str()).unwrap();
-    press.client.create_group(filter.clone()).await.unwrap();
+    let (_places, mut gateway, press, topic, filter) = begun().await;
     press.client.add_subscriber(filter, peer("gateway")).await.unwrap();
     press.client.publish_topic(&topic, b"last words".to_vec()).await.unwrap();
     // It has the key, and the record.
@@ -62,12 +57,7 @@ async fn a_shutdown_seals_what_is_open_before_it_disconnects() {
 
 #[tokio::test]
 async fn a_group_that_ends_is_sealed_and_refuses() {
-    let broker = Broker::embedded();
-    let plant = Plant::new();
-    let (mut gateway, press) = plant.pair(&broker, BOTH[0]).await;
-    let topic = plant.topic("press/temperature");
-    let filter = TopicFilter::new(topic.as_str()).unwrap();
-    press.client.create_group(filter.clone()).await.unwrap();
+    let (_places, mut gateway, press, topic, filter) = begun().await;
     press.client.add_subscriber(filter.clone(), peer("gateway")).await.unwrap();
     // What it has is told once it says so.
     until_groups(&press, |groups| groups[0].members == [(peer("gateway"), MemberState::HasKey)]).await;
@@ -79,6 +69,17 @@ async fn a_group_that_ends_is_sealed_and_refuses() {
     let refused = Err(PublishError::Refused(SendFailure::NoGroup));
     assert_eq!(press.client.publish_topic(&topic, b"x".to_vec()).await, refused);
     assert_eq!(press.client.end_group(filter).await, refused);
+}
+
+/// A group of the press's for one topic, with no member yet.
+async fn begun() -> ((Broker, Plant), Member, Member, Topic, TopicFilter) {
+    let broker = Broker::embedded();
+    let plant = Plant::new();
+    let (gateway, press) = plant.pair(&broker, BOTH[0]).await;
+    let topic = plant.topic("press/temperature");
+    let filter = TopicFilter::new(topic.as_str()).unwrap();
+    press.client.create_group(filter.clone()).await.unwrap();
+    ((broker, plant), gateway, press, topic, filter)
 }
 
 /// Waits until the publisher's groups are as `right` says.

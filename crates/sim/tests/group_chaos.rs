@@ -2,16 +2,18 @@
 //! member that forges all along.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+#[path = "common/hall.rs"]
+mod hall;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use hall::TOPIC;
 use pqc_iiot_core::crypto::aws_lc::AWS_LC;
 use pqc_iiot_core::endpoint::Event;
-use pqc_iiot_sim::{Chaos, Forget, Insider, World, WorldOptions, publish, subscribe};
+use pqc_iiot_sim::{Chaos, Forget, Insider, World, WorldOptions};
 use proptest::prelude::*;
 
-const FILTER: &str = "plant/+/temperature";
-const TOPIC: &str = "plant/press/temperature";
 const NODES: [&str; 4] = ["press", "gateway", "logger", "panel"];
 const SECOND: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_secs(3_600);
@@ -19,17 +21,8 @@ const HOUR: Duration = Duration::from_secs(3_600);
 fn plant(seed: u64) -> World {
     let mut world =
         World::new(WorldOptions { seed, backend: &AWS_LC, sessions: true, ..WorldOptions::default() });
-    world.enrol("press", &[publish("plant/#"), subscribe("status/#")]);
-    for name in &NODES[1..] {
-        world.enrol(name, &[publish("status/#"), subscribe("plant/#")]);
-        world.subscribe(name, "plant/#");
-        world.introduce("press", name);
-    }
-    world.node("press").create_group(FILTER);
-    for name in &NODES[1..] {
-        world.node("press").add_subscriber(FILTER, name);
-    }
-    world.advance(10 * SECOND);
+    hall::enrol(&mut world);
+    hall::begin_group(&mut world);
     for name in NODES {
         // Disks write late from now on, and what they have not written dies with the process.
         world.node(name).explore(None);

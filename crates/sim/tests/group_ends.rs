@@ -1,45 +1,23 @@
 //! How everything in a topic group ends: a lost seal or key is asked for, and what nobody can prove any more is told as such.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+#[path = "common/hall.rs"]
+mod hall;
+
 use std::time::Duration;
 
+use hall::{FILTER, SEALED, SUBSCRIBERS, TOPIC, begin_group, say, strangers};
 use pqc_iiot_core::endpoint::{Command, Input, RefusalReason, SendFailure};
-use pqc_iiot_core::group::{MAX_INTERVAL, MAX_MESSAGES};
-use pqc_iiot_sim::{Insider, World, publish, subscribe};
+use pqc_iiot_core::group::MAX_MESSAGES;
+use pqc_iiot_sim::{Insider, World};
 
-const FILTER: &str = "plant/+/temperature";
-const TOPIC: &str = "plant/press/temperature";
 const TO_PRESS: &str = "pqc/control/press";
-const SUBSCRIBERS: [&str; 3] = ["gateway", "logger", "panel"];
 const SECOND: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_secs(3_600);
-/// Longer than any batch stays open.
-const SEALED: Duration = MAX_INTERVAL.saturating_add(SECOND);
-
 fn plant() -> World {
-    let mut world = World::with_sessions();
-    world.enrol("press", &[publish("plant/#"), subscribe("status/#")]);
-    for name in SUBSCRIBERS {
-        world.enrol(name, &[publish("status/#"), subscribe("plant/#")]);
-        world.subscribe(name, "plant/#");
-        world.introduce("press", name);
-    }
+    let mut world = strangers();
     begin_group(&mut world);
     world
-}
-
-fn begin_group(world: &mut World) {
-    world.node("press").create_group(FILTER);
-    for name in SUBSCRIBERS {
-        world.node("press").add_subscriber(FILTER, name);
-    }
-    world.advance(10 * SECOND);
-}
-
-fn say(world: &mut World, text: &str) {
-    let ticket = world.node("press").publish_topic(TOPIC, text);
-    assert_eq!(world.node("press").send_failure(ticket), None);
-    world.settle();
 }
 
 /// Says something whose seal the broker loses.

@@ -1,33 +1,18 @@
 //! Topic groups through whole endpoints: keys in sessions, one record for all, seals, and everything that gets lost.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+#[path = "common/hall.rs"]
+mod hall;
+
 use std::time::Duration;
 
+use hall::{FILTER, SEALED, SUBSCRIBERS, TOPIC, say, strangers};
 use pqc_iiot_core::endpoint::{Event, RefusalReason, SendFailure, Ticket};
-use pqc_iiot_core::group::MAX_INTERVAL;
 use pqc_iiot_core::identity::grants::Grant;
 use pqc_iiot_sim::{Chaos, EPOCH, Forget, Insider, Node, NodeOptions, World, publish, subscribe};
 
-const FILTER: &str = "plant/+/temperature";
-const TOPIC: &str = "plant/press/temperature";
-const SUBSCRIBERS: [&str; 3] = ["gateway", "logger", "panel"];
-/// Longer than any batch stays open.
-const SEALED: Duration = MAX_INTERVAL.saturating_add(Duration::from_secs(1));
-
 fn was_changed(node: &Node, of: Ticket) -> bool {
     node.events().iter().any(|event| matches!(event, Event::GroupChanged { ticket } if *ticket == of))
-}
-
-/// A publisher and three members that know each other; no key was handed out yet.
-fn strangers() -> World {
-    let mut world = World::with_sessions();
-    world.enrol("press", &[publish("plant/#"), subscribe("status/#")]);
-    for name in SUBSCRIBERS {
-        world.enrol(name, &[publish("status/#"), subscribe("plant/#")]);
-        world.subscribe(name, "plant/#");
-        world.introduce("press", name);
-    }
-    world
 }
 
 fn plant() -> World {
@@ -39,12 +24,6 @@ fn plant() -> World {
     }
     world.advance(Duration::from_secs(10));
     world
-}
-
-fn say(world: &mut World, text: &str) {
-    let ticket = world.node("press").publish_topic(TOPIC, text);
-    assert_eq!(world.node("press").send_failure(ticket), None);
-    world.settle();
 }
 
 /// What only one packet said.

@@ -4,6 +4,7 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 use thiserror::Error;
+use zeroize::Zeroize;
 
 use super::secret::{Secret, SecretBytes};
 use super::suite::{Aead, SignatureAlgorithm};
@@ -82,6 +83,18 @@ pub trait VerifyingKey: Send + Sync {
 
 /// An expanded AEAD key.
 pub trait AeadKey: Send + Sync {
+    /// Encrypts `text` in place and gives its tag.
+    fn seal_in_place(
+        &self,
+        nonce: &[u8; 12],
+        aad: &[u8],
+        text: &mut [u8],
+    ) -> Result<[u8; Aead::TAG_LEN], BackendError>;
+
+    /// Verifies `sealed`, a ciphertext and its tag, and decrypts the former in place. On error what is in it has no meaning
+    /// and may be secret.
+    fn open_in_place(&self, nonce: &[u8; 12], aad: &[u8], sealed: &mut [u8]) -> Result<(), OpenError>;
+
     /// Encrypts what is in `buffer` from `start` on, in place, and appends the 16-byte tag. A `start` beyond the end counts
     /// as the end.
     fn seal_from(
@@ -90,7 +103,12 @@ pub trait AeadKey: Send + Sync {
         aad: &[u8],
         buffer: &mut Vec<u8>,
         start: usize,
-    ) -> Result<(), BackendError>;
+    ) -> Result<(), BackendError> {
+        let start = start.min(buffer.len());
+        let tag = self.seal_in_place(nonce, aad, buffer.get_mut(start..).ok_or(BackendError)?)?;
+        buffer.extend_from_slice(&tag);
+        Ok(())
+    }
 
     /// Verifies what is in `buffer` from `start` on, decrypts it in place and removes the tag; on error `buffer` is cleared.
     fn open_from(
@@ -99,7 +117,19 @@ pub trait AeadKey: Send + Sync {
         aad: &[u8],
         buffer: &mut Vec<u8>,
         start: usize,
-    ) -> Result<(), OpenError>;
+    ) -> Result<(), OpenError> {
+        let end = buffer.len().checked_sub(Aead::TAG_LEN).filter(|end| start <= *end);
+        let opened = end.and_then(|end| {
+            self.open_in_place(nonce, aad, buffer.get_mut(start..)?).ok()?;
+            Some(end)
+        });
+        let Some(end) = opened else {
+            buffer.zeroize();
+            return Err(OpenError);
+        };
+        buffer.truncate(end);
+        Ok(())
+    }
 
     /// Encrypts the whole `buffer` in place and appends the 16-byte tag.
     fn seal(&self, nonce: &[u8; 12], aad: &[u8], buffer: &mut Vec<u8>) -> Result<(), BackendError> {

@@ -1,9 +1,6 @@
 //! AES-256-GCM and ChaCha20-Poly1305 on AWS-LC.
 
-use alloc::vec::Vec;
-
 use aws_lc_rs::aead::{AES_256_GCM, Aad, CHACHA20_POLY1305, LessSafeKey, Nonce, UnboundKey};
-use zeroize::Zeroize;
 
 use crate::crypto::backend::{AeadKey, BackendError, OpenError};
 use crate::crypto::secret::Secret;
@@ -23,39 +20,19 @@ impl Cipher {
 }
 
 impl AeadKey for Cipher {
-    fn seal_from(
+    fn seal_in_place(
         &self,
         nonce: &[u8; 12],
         aad: &[u8],
-        buffer: &mut Vec<u8>,
-        start: usize,
-    ) -> Result<(), BackendError> {
-        let start = start.min(buffer.len());
-        let plaintext = buffer.get_mut(start..).ok_or(BackendError)?;
-        let tag = self
-            .0
-            .seal_in_place_separate_tag(Nonce::assume_unique_for_key(*nonce), Aad::from(aad), plaintext)
-            .map_err(|_| BackendError)?;
-        buffer.extend_from_slice(tag.as_ref());
-        Ok(())
+        text: &mut [u8],
+    ) -> Result<[u8; Aead::TAG_LEN], BackendError> {
+        let (nonce, aad) = (Nonce::assume_unique_for_key(*nonce), Aad::from(aad));
+        let tag = self.0.seal_in_place_separate_tag(nonce, aad, text).map_err(|_| BackendError)?;
+        tag.as_ref().try_into().map_err(|_| BackendError)
     }
 
-    fn open_from(
-        &self,
-        nonce: &[u8; 12],
-        aad: &[u8],
-        buffer: &mut Vec<u8>,
-        start: usize,
-    ) -> Result<(), OpenError> {
-        let start = start.min(buffer.len());
-        let nonce = Nonce::assume_unique_for_key(*nonce);
-        let sealed = buffer.get_mut(start..).ok_or(OpenError)?;
-        let opened = self.0.open_in_place(nonce, Aad::from(aad), sealed).map(|plaintext| plaintext.len());
-        let Ok(length) = opened else {
-            buffer.zeroize();
-            return Err(OpenError);
-        };
-        buffer.truncate(start + length);
-        Ok(())
+    fn open_in_place(&self, nonce: &[u8; 12], aad: &[u8], sealed: &mut [u8]) -> Result<(), OpenError> {
+        let (nonce, aad) = (Nonce::assume_unique_for_key(*nonce), Aad::from(aad));
+        self.0.open_in_place(nonce, aad, sealed).map(|_| ()).map_err(|_| OpenError)
     }
 }

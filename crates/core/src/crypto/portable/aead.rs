@@ -1,11 +1,8 @@
 //! AES-256-GCM on the crate `aes-gcm`, ChaCha20-Poly1305 on `chacha20poly1305`.
 
-use alloc::vec::Vec;
-
 use aes_gcm::KeyInit;
 use aes_gcm::aead::AeadInOut;
 use aes_gcm::aead::array::sizes::{U12, U16, U32};
-use zeroize::Zeroize;
 
 use crate::crypto::backend::{AeadKey, BackendError, OpenError};
 use crate::crypto::secret::Secret;
@@ -20,40 +17,19 @@ impl<C: KeyInit<KeySize = U32>> Cipher<C> {
 }
 
 impl<C: AeadInOut<NonceSize = U12, TagSize = U16> + Send + Sync> AeadKey for Cipher<C> {
-    fn seal_from(
+    fn seal_in_place(
         &self,
         nonce: &[u8; 12],
         aad: &[u8],
-        buffer: &mut Vec<u8>,
-        start: usize,
-    ) -> Result<(), BackendError> {
-        let start = start.min(buffer.len());
-        let plaintext = buffer.get_mut(start..).ok_or(BackendError)?;
-        let tag =
-            self.0.encrypt_inout_detached(nonce.into(), aad, plaintext.into()).map_err(|_| BackendError)?;
-        buffer.extend_from_slice(&tag);
-        Ok(())
+        text: &mut [u8],
+    ) -> Result<[u8; Aead::TAG_LEN], BackendError> {
+        let tag = self.0.encrypt_inout_detached(nonce.into(), aad, text.into()).map_err(|_| BackendError)?;
+        Ok(tag.into())
     }
 
-    fn open_from(
-        &self,
-        nonce: &[u8; 12],
-        aad: &[u8],
-        buffer: &mut Vec<u8>,
-        start: usize,
-    ) -> Result<(), OpenError> {
-        let end = buffer.len().checked_sub(Aead::TAG_LEN).filter(|end| start <= *end);
-        let opened = end.and_then(|end| {
-            let (sealed, tag) = buffer.get_mut(start..)?.split_at_mut(end - start);
-            let tag: [u8; Aead::TAG_LEN] = (&*tag).try_into().ok()?;
-            self.0.decrypt_inout_detached(nonce.into(), aad, sealed.into(), &tag.into()).ok()?;
-            Some(end)
-        });
-        let Some(end) = opened else {
-            buffer.zeroize();
-            return Err(OpenError);
-        };
-        buffer.truncate(end);
-        Ok(())
+    fn open_in_place(&self, nonce: &[u8; 12], aad: &[u8], sealed: &mut [u8]) -> Result<(), OpenError> {
+        let (text, tag) = sealed.split_last_chunk_mut::<{ Aead::TAG_LEN }>().ok_or(OpenError)?;
+        let tag = (*tag).into();
+        self.0.decrypt_inout_detached(nonce.into(), aad, text.into(), &tag).map_err(|_| OpenError)
     }
 }
