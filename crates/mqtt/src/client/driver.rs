@@ -103,6 +103,36 @@ pub(super) struct Driver {
     _directory: Option<DataDir>,
 }
 
+/// What a driver stands between.
+pub(super) struct Parts {
+    pub(super) endpoint: Endpoint,
+    pub(super) clock: Clock,
+    pub(super) transport: Transport,
+    pub(super) network: transport::Events,
+    pub(super) provider: ProviderThread,
+    pub(super) answers: mpsc::UnboundedReceiver<Answer>,
+    pub(super) storage: Storage,
+    pub(super) application: Application,
+    pub(super) limits: Limits,
+}
+
+/// The driver's ends of what it shares with the application.
+pub(super) struct Application {
+    pub(super) requests: mpsc::Receiver<Request>,
+    pub(super) work: mpsc::Receiver<Work>,
+    pub(super) events: mpsc::Sender<ClientEvent>,
+    pub(super) consumed: mpsc::UnboundedReceiver<InboxId>,
+    pub(super) taken: Arc<Taken>,
+}
+
+/// How much may be under way.
+pub(super) struct Limits {
+    /// Packets that the broker has not acknowledged.
+    pub(super) window: usize,
+    /// Events that the application has not made room for, before nothing received is fed.
+    pub(super) undelivered: usize,
+}
+
 enum Received {
     Message { topic: String, payload: bytes::Bytes },
     Oversized { topic: String },
@@ -153,21 +183,10 @@ enum Stop {
 }
 
 impl Driver {
-    #[allow(clippy::too_many_arguments, reason = "assembled in one place")]
-    pub(super) fn new(
-        endpoint: Endpoint,
-        clock: Clock,
-        transport: Transport,
-        network: transport::Events,
-        provider: ProviderThread,
-        answers: mpsc::UnboundedReceiver<Answer>,
-        storage: Storage,
-        requests: mpsc::Receiver<Request>,
-        work: mpsc::Receiver<Work>,
-        events: mpsc::Sender<ClientEvent>,
-        (consumed, taken): (mpsc::UnboundedReceiver<InboxId>, Arc<Taken>),
-        (window, max_undelivered): (usize, usize),
-    ) -> Result<Self, WriterError> {
+    pub(super) fn new(parts: Parts) -> Result<Self, WriterError> {
+        let Parts { endpoint, clock, transport, network, provider, answers, storage, application, limits } =
+            parts;
+        let Application { requests, work, events, consumed, taken } = application;
         let (subscriptions, filters) = mpsc::unbounded_channel();
         tokio::spawn(subscribe_in_order(transport.clone(), events.clone(), filters));
         let (durable_sender, durable) = mpsc::unbounded_channel();
@@ -190,14 +209,14 @@ impl Driver {
             work,
             events,
             undelivered: VecDeque::new(),
-            max_undelivered,
+            max_undelivered: limits.undelivered,
             control: VecDeque::new(),
             inbound: VecDeque::new(),
             inbound_bytes: 0,
             dropped: 0,
             acks: Acks::default(),
             acknowledged: Vec::new(),
-            outgoing: Outgoing::new(window),
+            outgoing: Outgoing::new(limits.window),
             subscriptions,
             tickets: HashMap::new(),
             settled: Vec::new(),

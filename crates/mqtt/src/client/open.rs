@@ -21,7 +21,7 @@ use pqc_iiot_provider::random::{NoRandomness, SystemRandom};
 use pqc_iiot_provider::software::{SoftwareError, SoftwareProvider, Unlock};
 use pqc_iiot_provider::store::{SqliteStore, Store, StoreError, WriterError};
 
-use super::driver::Driver;
+use super::driver::{Application, Clock, Driver, Limits, Parts};
 use super::event::{ConsumeMode, EVENT_QUEUE, Events};
 use super::handle::SecureMqttClient;
 use super::provider_thread::ProviderThread;
@@ -171,7 +171,7 @@ impl SecureMqttClient {
         let max_undelivered = endpoint.delivery.inbox_messages + EVENT_QUEUE;
 
         let rows = storage.store.load()?;
-        let clock = super::driver::Clock::start();
+        let clock = Clock::start();
         let endpoint = Endpoint::new(endpoint, backend, Box::new(SystemRandom::new()?), &rows, clock.now())?;
         let (provider, answers) = ProviderThread::start(provider).map_err(OpenError::Thread)?;
         let (transport, network) = Transport::connect(transport)?;
@@ -180,20 +180,23 @@ impl SecureMqttClient {
         let (events, receiver) = mpsc::channel(EVENT_QUEUE);
         let (consumed, consumed_queue) = mpsc::unbounded_channel();
         let (receiver, taken) = Events::new(receiver, consume, consumed.clone());
-        let driver = Driver::new(
+        let driver = Driver::new(Parts {
             endpoint,
             clock,
-            transport.clone(),
+            transport: transport.clone(),
             network,
             provider,
             answers,
             storage,
-            queue,
-            work_queue,
-            events,
-            (consumed_queue, taken),
-            (window, max_undelivered),
-        )?;
+            application: Application {
+                requests: queue,
+                work: work_queue,
+                events,
+                consumed: consumed_queue,
+                taken,
+            },
+            limits: Limits { window, undelivered: max_undelivered },
+        })?;
         tokio::spawn(driver.run());
         Ok((Self { peer_id, requests, work, transport, consumed }, receiver))
     }
