@@ -123,8 +123,8 @@ pub(crate) struct Obstacles {
     told: BTreeSet<Warning>,
     /// Why a peer's announcement was refused last.
     refused: BTreeMap<PeerId, RefusalReason>,
-    /// Something changed that may have made one.
-    pub(super) changed: bool,
+    /// Peers of which something changed that may have made one.
+    changed: BTreeSet<PeerId>,
 }
 
 impl Obstacles {
@@ -136,6 +136,16 @@ impl Obstacles {
         }
     }
 
+    /// Something changed of this peer.
+    pub(super) fn changed(&mut self, peer: &PeerId) {
+        self.changed.insert(peer.clone());
+    }
+
+    /// Those of which something changed since this was asked last.
+    pub(super) fn take_changed(&mut self) -> Vec<PeerId> {
+        std::mem::take(&mut self.changed).into_iter().collect()
+    }
+
     /// Looks for them, and says what is new; unless it is `late`, not what may be over in a moment.
     pub(super) async fn look(
         &mut self,
@@ -144,7 +154,6 @@ impl Obstacles {
         late: bool,
         output: Output,
     ) {
-        self.changed = false;
         for peer in from {
             for filter in topics {
                 if let Some(obstacle) = client.obstacle(peer, filter).await {

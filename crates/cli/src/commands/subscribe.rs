@@ -126,9 +126,7 @@ async fn receive(
             continue;
         }
         inbox.consume(&client.handle).await?;
-        if inbox.obstacles.changed {
-            inbox.look(&client.handle, false).await;
-        }
+        inbox.look_at_changed(&client.handle).await;
         let look_at = looks.peek().map(|(after, _)| started + *after);
         // Events are taken while the broker is asked: it may wait for us to read.
         let event = tokio::select! {
@@ -236,13 +234,13 @@ impl<'a> Inbox<'a> {
                 self.context.output.note(format_args!("refused ({}) from {from}", reason.name()));
             }
             ClientEvent::Protocol(Event::PeerReady { peer, .. }) => {
-                self.obstacles.changed = true;
+                self.obstacles.changed(&peer);
                 if self.args.refusals {
                     self.context.output.note(format_args!("trusted: {peer}"));
                 }
             }
             ClientEvent::Protocol(Event::PeerLost { peer, reason }) => {
-                self.obstacles.changed = true;
+                self.obstacles.changed(&peer);
                 self.context
                     .output
                     .note(format_args!("{peer} is no longer trusted: {}", client::loss(reason)));
@@ -289,6 +287,14 @@ impl<'a> Inbox<'a> {
     async fn look(&mut self, client: &SecureMqttClient, late: bool) {
         let wanted = (self.args.from.as_slice(), self.args.topics.as_slice());
         self.obstacles.look(client, wanted, late, self.context.output).await;
+    }
+
+    /// The same, of peers of which something changed.
+    async fn look_at_changed(&mut self, client: &SecureMqttClient) {
+        let mut changed = self.obstacles.take_changed();
+        changed.retain(|peer| self.args.from.contains(peer));
+        let wanted = (changed.as_slice(), self.args.topics.as_slice());
+        self.obstacles.look(client, wanted, false, self.context.output).await;
     }
 
     /// Prints a message; true once enough came.
