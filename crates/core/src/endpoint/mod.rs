@@ -36,6 +36,7 @@ mod sealing;
 mod sessions;
 mod start;
 mod topics;
+mod unreadable;
 mod upgrade;
 
 pub use clock::MAX_STEP;
@@ -336,6 +337,7 @@ impl Endpoint {
         }
         self.publish_own();
         self.link_up();
+        self.sessions_link_up();
     }
 
     fn subscribe_control(&mut self) {
@@ -416,6 +418,7 @@ impl Endpoint {
             self.refetch_missed();
         }
         self.sessions_timeout();
+        self.begin_anew();
         self.groups_timeout();
         self.send_receipts();
         self.outbox_timeout();

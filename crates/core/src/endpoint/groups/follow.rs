@@ -45,6 +45,20 @@ impl Endpoint {
         }
     }
 
+    /// A key that came in a block of an earlier start, and that no row knows, may be one that came then and whose group epoch is
+    /// over, or its row lost: what was verified of it would be once more. A genuine one comes again, in the next session epoch,
+    /// which this asks for.
+    pub(in crate::endpoint) fn is_perhaps_an_old_key(&mut self, peer: &PeerId, control: &Control) -> bool {
+        let Control::GroupKey(handout) = control else { return false };
+        let Ok(key) = GroupKey::decode(handout.0.expose()) else { return false };
+        let Some(pins) = self.peers.get(peer).and_then(|peer| peer.in_force()) else { return false };
+        let known = self.groups.subscriptions.get_mut(&pins.identity, key.gid, key.epoch).is_some();
+        if !known {
+            self.turn_ratchet(peer);
+        }
+        !known
+    }
+
     fn accept_group_key(&mut self, peer: &PeerId, encoded: &[u8]) -> Result<(), RefusalReason> {
         let key = GroupKey::decode(encoded).map_err(|_| RefusalReason::Malformed)?;
         let at = self.clock.effective();

@@ -5,12 +5,15 @@ use alloc::vec::Vec;
 
 use super::{ASK_AGAIN, Followed, Name, OwnGroup};
 use crate::codec::{DecodeError, Reader, Writer};
+use crate::crypto::backend::Backend;
 use crate::crypto::kdf::sha256;
 use crate::crypto::secret::SecretBytes;
 use crate::crypto::suite::SessionSuite;
 use crate::endpoint::Endpoint;
+use crate::endpoint::peers::Peer;
+use crate::endpoint::unreadable::Unreadable;
 use crate::group::{Publisher, Subscriber};
-use crate::ids::PeerId;
+use crate::ids::{Fingerprint, PeerId};
 use crate::store::{Change, RecordKind, Row};
 use crate::topic::{MAX_TOPIC, TopicFilter};
 
@@ -42,33 +45,46 @@ pub(super) fn subscription_row(name: &Name, order: u64, row: &SecretBytes) -> Ch
 }
 
 impl Endpoint {
-    /// Groups of earlier starts: ours begin anew, and what followed a publisher that is trusted no more is erased.
-    pub(in crate::endpoint) fn restore_groups(&mut self, rows: &[Row]) -> Result<(), DecodeError> {
+    /// Groups of earlier starts: ours begin anew, and what followed a publisher that is trusted no more is erased. A group whose
+    /// row cannot be read ends, with all its members: the next of that filter must not have them.
+    pub(in crate::endpoint) fn restore_groups(
+        &mut self,
+        rows: &[Row],
+        unreadable: &mut Unreadable,
+    ) -> Result<(), DecodeError> {
         let mut filters = BTreeMap::new();
         let (members, groups): (Vec<&Row>, Vec<&Row>) =
             rows.iter().filter(|row| row.kind == RecordKind::Group).partition(|row| row.key.len() > 32);
         for row in groups {
-            let filter = self.restore_group(row)?;
-            filters.insert(row.key.clone(), filter);
+            match decode_group(row) {
+                Ok((suite, filter)) => {
+                    self.restore_group(suite, &filter)?;
+                    filters.insert(row.key.clone(), filter);
+                }
+                Err(_) => unreadable.drop_row(row, None),
+            }
         }
         let now = self.clock.monotonic();
         for row in members {
             let (group, peer) = row.key.split_at_checked(32).ok_or(DecodeError::Value)?;
-            let peer = PeerId::from_bytes(peer).map_err(|_| DecodeError::Value)?;
+            let peer = PeerId::from_bytes(peer).ok();
             let group = filters.get(group).and_then(|filter| self.groups.own.get_mut(filter));
-            group.ok_or(DecodeError::Value)?.admit_later(&peer, now);
+            let (Some(group), Some(peer)) = (group, &peer) else {
+                unreadable.drop_row(row, peer);
+                continue;
+            };
+            group.admit_later(peer, now);
             // Followed whether or not anybody asks for it again.
-            self.peers.entry(peer).or_default();
+            self.peers.entry(peer.clone()).or_default();
         }
-        let mut followed = Vec::new();
+        let (mut followed, mut lost) = (Vec::new(), Vec::new());
         for row in rows.iter().filter(|row| row.kind == RecordKind::GroupSubscription) {
-            let mut reader = Reader::new(&row.value)?;
-            reader.array_of(2)?;
-            let order = reader.uint()?;
-            let one = Subscriber::from_row(self.backend, reader.bytes()?).map_err(|_| DecodeError::Value)?;
-            reader.finish()?;
-            followed.push((order, one));
+            match decode_subscription(self.backend, row) {
+                Ok(read) => followed.push(read),
+                Err(_) => lost.push(row),
+            }
         }
+        self.drop_subscriptions(&lost, unreadable);
         followed.sort_by_key(|(order, _)| *order);
         for (order, one) in followed {
             self.restore_followed(order, one);
@@ -76,20 +92,27 @@ impl Endpoint {
         Ok(())
     }
 
-    fn restore_group(&mut self, row: &Row) -> Result<TopicFilter, DecodeError> {
-        let mut reader = Reader::new(&row.value)?;
-        reader.array_of(3)?;
-        if reader.uint()? != VERSION {
-            return Err(DecodeError::Version);
-        }
-        let suite = SessionSuite::from_id(reader.uint8()?).ok_or(DecodeError::Value)?;
-        let filter = TopicFilter::new(&reader.text(MAX_TOPIC)?).map_err(|_| DecodeError::Value)?;
-        reader.finish()?;
+    fn restore_group(&mut self, suite: SessionSuite, filter: &TopicFilter) -> Result<(), DecodeError> {
         let (now, me) = (self.clock.monotonic(), self.own.sender.clone());
         let publisher = Publisher::new(self.backend, &mut *self.random, suite, me, filter.clone(), now);
         let group = OwnGroup::new(self.groups.begin(), publisher.ok_or(DecodeError::Value)?, now);
         self.groups.own.insert(filter.clone(), group);
-        Ok(filter)
+        Ok(())
+    }
+
+    /// Group epochs whose rows cannot be read, by the publisher that their keys name.
+    fn drop_subscriptions(&self, lost: &[&Row], unreadable: &mut Unreadable) {
+        if lost.is_empty() {
+            return;
+        }
+        let identity = |peer: &Peer| peer.pins.as_ref().map(|pins| pins.identity);
+        let known = self.peers.iter().filter_map(|(id, peer)| identity(peer).map(|identity| (identity, id)));
+        let known: BTreeMap<Fingerprint, &PeerId> = known.collect();
+        for row in lost {
+            let identity = row.key.first_chunk().map(|bytes| Fingerprint(*bytes));
+            let publisher = identity.and_then(|identity| known.get(&identity));
+            unreadable.drop_row(row, publisher.map(|id| (*id).clone()));
+        }
     }
 
     fn restore_followed(&mut self, order: u64, one: Subscriber) {
@@ -108,4 +131,26 @@ impl Endpoint {
             self.unfollow(&[name]);
         }
     }
+}
+
+fn decode_group(row: &Row) -> Result<(SessionSuite, TopicFilter), DecodeError> {
+    let mut reader = Reader::new(&row.value)?;
+    reader.array_of(3)?;
+    if reader.uint()? != VERSION {
+        return Err(DecodeError::Version);
+    }
+    let suite = SessionSuite::from_id(reader.uint8()?).ok_or(DecodeError::Value)?;
+    let filter = TopicFilter::new(&reader.text(MAX_TOPIC)?).map_err(|_| DecodeError::Value)?;
+    reader.finish()?;
+    if row.key == group_key(&filter) { Ok((suite, filter)) } else { Err(DecodeError::Value) }
+}
+
+fn decode_subscription(backend: Backend, row: &Row) -> Result<(u64, Subscriber), DecodeError> {
+    let mut reader = Reader::new(&row.value)?;
+    reader.array_of(2)?;
+    let order = reader.uint()?;
+    let one = Subscriber::from_row(backend, reader.bytes()?).map_err(|_| DecodeError::Value)?;
+    reader.finish()?;
+    let name = (one.source().fingerprint, one.gid(), one.epoch());
+    if row.key == subscription_key(&name) { Ok((order, one)) } else { Err(DecodeError::Value) }
 }

@@ -88,7 +88,7 @@ impl Pair {
 }
 
 impl Sessions {
-    /// A session of an earlier start.
+    /// A session of an earlier start. Nothing is taken of a row that cannot be read.
     pub(in crate::endpoint) fn restore_session(
         &mut self,
         backend: Backend,
@@ -114,6 +114,10 @@ impl Sessions {
         let m2 = reader.bytes()?.to_vec();
         let session = Session::from_row(backend, reader.bytes()?, now).map_err(|_| DecodeError::Value)?;
         reader.finish()?;
+        let place = self.pairs.get(&peer).and_then(|pair| pair.live(slot));
+        if session.sid_in().as_bytes() != row.key.as_slice() || place.is_some() {
+            return Err(DecodeError::Value);
+        }
         let mut live = Live::new(session, rank, ours, theirs, handshake, established, ends, now);
         live.overdue = true;
         live.session.shrink();
@@ -144,7 +148,7 @@ impl Sessions {
         Ok(())
     }
 
-    /// Attempts of earlier starts, and an m1 that was out.
+    /// Attempts of earlier starts, and an m1 that was out. Nothing is taken of a row that cannot be read.
     pub(in crate::endpoint) fn restore_handshake(
         &mut self,
         backend: Backend,
@@ -178,4 +182,22 @@ impl Sessions {
         self.schedule(&peer);
         Ok(())
     }
+
+    /// Of pairs whose row of attempts is gone: no fewer were made than their sessions say. Lower ones could only begin sessions
+    /// that go behind those.
+    pub(in crate::endpoint) fn restore_attempts(&mut self) {
+        for pair in self.pairs.values_mut().filter(|pair| pair.attempts == Attempts::default()) {
+            let lives = Slot::ALL.into_iter().filter_map(|slot| pair.live(slot));
+            let Some(newest) = lives.max_by_key(|live| live.rank) else { continue };
+            let (own, peer, attempt) = (newest.own, newest.peer, newest.rank.attempt);
+            pair.attempts = Attempts { own, peer, ours: attempt, theirs: attempt };
+        }
+    }
+}
+
+/// Whose session an unreadable row was, if it still says so.
+pub(in crate::endpoint) fn peer_of(row: &Row) -> Option<PeerId> {
+    let mut reader = Reader::new(&row.value).ok()?;
+    reader.array().ok()?;
+    PeerId::new(&reader.text(MAX_PEER_ID).ok()?).ok()
 }
