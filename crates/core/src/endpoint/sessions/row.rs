@@ -4,6 +4,8 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::time::Duration;
 
+use zeroize::Zeroizing;
+
 use super::{Attempts, HalfOpen, Initiating, Live, Pair, Rank, Sessions, Slot};
 use crate::codec::{DecodeError, Reader, Writer};
 use crate::crypto::backend::Backend;
@@ -24,7 +26,8 @@ impl Live {
         writer.uint(self.rank.attempt).bool(self.rank.favoured);
         writer.bytes(self.own.as_bytes()).bytes(self.peer.as_bytes()).bytes(self.handshake.as_bytes());
         writer.uint(self.established.0).uint(self.ends.0);
-        writer.uint(self.erase_at.map_or(0, |(_, at)| at.0)).bytes(m2).bytes(&self.session.to_row());
+        writer.uint(self.erase_at.map_or(0, |(_, at)| at.0)).bytes(m2);
+        writer.bytes(&Zeroizing::new(self.session.to_row()));
         Change::Put { kind: RecordKind::Session, key: self.key(), value: writer.finish() }
     }
 
