@@ -87,7 +87,7 @@ impl Endpoint {
             topic,
             stream,
             sequence: counter.into(),
-            via: Via::Session { epoch, changes },
+            via: Via::Session { epoch, restored, changes },
         };
         let after = match body {
             Body::Receipt(receipt) => {
