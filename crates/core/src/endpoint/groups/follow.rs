@@ -79,24 +79,24 @@ impl Endpoint {
         let fingerprint = trusted.certificate.fingerprint();
         let name = (fingerprint, key.gid, key.epoch);
         let source = Source { id: peer.clone(), fingerprint };
-        let dropped = self.groups.subscriptions.would_drop(&fingerprint, &key.filter);
-        let unproved = dropped.map(|(gid, epoch)| self.unproved_of(&(fingerprint, gid, epoch)));
+        let dropped = self.groups.subscriptions.would_drop(&fingerprint, &key.filter).ok().flatten();
+        let unproved = dropped.map(|dropped| self.unproved_of(&dropped));
         let accepted = self.groups.subscriptions.accept(self.backend, source, &key);
         if let Accepted::New { dropped } = accepted.map_err(|_| RefusalReason::BadGroup)? {
             self.groups.accepted += 1;
             let now = self.clock.monotonic();
             let followed = Followed::new(peer.clone(), self.groups.accepted, None, now);
             self.groups.followed.insert(name, followed);
-            self.groups.wanted.found(key.gid, key.epoch);
+            self.groups.wanted.found(&name);
             let mut changes: Vec<Change> = self.subscription_change(name).into_iter().collect();
-            if let Some((gid, epoch)) = dropped {
-                let dropped = (fingerprint, gid, epoch);
-                self.groups.followed.remove(&dropped);
+            let gave_way = dropped.and_then(|dropped| self.groups.followed.remove(&dropped));
+            if let Some(dropped) = dropped {
                 let key = subscription_key(&dropped);
                 changes.push(Change::Delete { kind: RecordKind::GroupSubscription, key });
             }
             self.barrier.persist(changes, Vec::new());
-            self.tell_unproved(peer, unproved.as_deref().unwrap_or_default());
+            let gave_way = gave_way.map_or_else(|| peer.clone(), |followed| followed.source);
+            self.tell_unproved(&gave_way, unproved.as_deref().unwrap_or_default());
             self.supersede(name, Some(&key.filter));
         }
         self.send_control(peer, &Control::GroupKeyKnown { gid: key.gid, epoch: key.epoch });
