@@ -206,6 +206,18 @@ impl World {
         self.reconnect(name);
     }
 
+    /// As [`World::restart`], where the store may be one that no endpoint starts from.
+    ///
+    /// # Errors
+    ///
+    /// It does not start; it stays without a link, and starts again once its disk is replaced.
+    pub fn try_restart(&mut self, name: &str) -> Result<(), StartError> {
+        self.broker.disconnect(name);
+        self.node(name).restart()?;
+        self.reconnect(name);
+        Ok(())
+    }
+
     /// Crashes a node and starts it again from its store, without a link.
     pub fn restart_offline(&mut self, name: &str) {
         self.broker.disconnect(name);

@@ -167,5 +167,17 @@ proptest! {
                 prop_assert!(ended, "{}: {} has no end", name, text);
             }
         }
+
+        // What a member has the key of it reads after its death as well, though nobody can tell it the key again.
+        world.broker.withhold("pqc/#");
+        for name in &NODES[1..] {
+            world.restart(name);
+        }
+        world.node("press").publish_topic(TOPIC, "after all deaths");
+        world.settle();
+        for name in &NODES[1..] {
+            let read = world.node(name).group_texts().iter().any(|told| told == "after all deaths");
+            prop_assert!(read, "{}: its key was not on its disk", name);
+        }
     }
 }

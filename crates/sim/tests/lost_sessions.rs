@@ -225,3 +225,41 @@ fn a_handshake_tells_of_revocations_that_the_peer_missed() {
     assert_eq!(world.node("gateway").status().revocation_seq, seq);
     assert_eq!(world.node("gateway").received(), ["hello"]);
 }
+
+/// An offer goes again until its answer arrives; the answer is on the disk since the first.
+#[test]
+fn an_offer_that_is_repeated_is_answered_again_and_written_once() {
+    const TO_GATEWAY: &str = "pqc/control/gateway";
+    const TO_PRESS: &str = "pqc/control/press";
+    let mut world = World::with_sessions();
+    for name in ["gateway", "press"] {
+        world.enrol(name, &[publish("plant/#"), subscribe("plant/#")]);
+        world.subscribe(name, "plant/#");
+    }
+    world.introduce("gateway", "press");
+    world.node("press").publish("gateway", "plant/a", b"first");
+    world.advance(Duration::from_secs(5));
+    // After a restart the next epoch is due: it is the initiator's to offer.
+    world.restart("press");
+    world.advance(Duration::from_secs(5));
+    world.broker.withhold(TO_PRESS);
+    volatile(&mut world, "press", "gateway", "turn");
+    world.advance(Duration::from_secs(1));
+    let counts = |world: &mut World| {
+        let sent = |topic| world.broker.captured_on(topic).len();
+        let (offers, answers) = (sent(TO_GATEWAY), sent(TO_PRESS));
+        (offers, answers, world.node("gateway").disk().commits())
+    };
+    let (offers, answers, commits) = counts(&mut world);
+    assert!(offers > 0 && answers > 0);
+    world.advance(2 * MINUTE);
+    let (more_offers, more_answers, more_commits) = counts(&mut world);
+    assert!(more_offers >= offers + 3 && more_answers >= answers + 3, "it was repeated, and answered");
+    assert_eq!(more_commits, commits, "and nothing was written for it");
+    world.broker.withhold_nothing();
+    world.advance(5 * MINUTE);
+    world.node("press").publish("gateway", "plant/a", b"healed");
+    world.advance(Duration::from_secs(5));
+    let last = world.node("gateway").inbox().last().map(|message| message.protection);
+    assert_eq!(last.unwrap().to_string(), "session:1");
+}

@@ -253,6 +253,11 @@ impl<'a> Inbox<'a> {
                     "{peer} has seen newer messages of this identity than its disk knows of: somebody restored an older copy"
                 ));
             }
+            ClientEvent::Protocol(Event::StateDropped { kind, count, .. }) => {
+                self.context.output.note(format_args!(
+                    "{count} stored rows could not be read and were deleted ({kind:?}); what they were for begins anew"
+                ));
+            }
             ClientEvent::Protocol(
                 event @ (Event::GroupMessage { .. }
                 | Event::GroupVerified { .. }

@@ -83,7 +83,10 @@ fn message(event: ClientEvent) -> Result<Option<Message>> {
     match event {
         ClientEvent::Protocol(Event::Message(message)) => return Ok(Some(message)),
         ClientEvent::Protocol(Event::Lost { count, .. }) => say(Word::Lost(count))?,
-        ClientEvent::Protocol(Event::Refused { reason: RefusalReason::Replayed, .. }) => {
+        ClientEvent::Protocol(Event::Refused {
+            reason: RefusalReason::Replayed | RefusalReason::Repeated,
+            ..
+        }) => {
             say(Word::Repeated)?;
         }
         _ => {}

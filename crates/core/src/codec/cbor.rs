@@ -2,15 +2,55 @@
 
 use alloc::string::String;
 use alloc::vec::Vec;
+use core::convert::Infallible;
 
 use minicbor::data::Type;
+use minicbor::encode::Write;
 use minicbor::{Decoder, Encoder};
 use thiserror::Error;
+use zeroize::Zeroize;
 
 use super::validate::{NotDeterministic, validate};
 
-/// Writes CBOR into memory. Callers write map keys in ascending order of their encoding.
-pub struct Writer(Encoder<Vec<u8>>);
+/// Writes CBOR into memory. Callers write map keys in ascending order of their encoding. Keys are among what is written, so
+/// growing leaves no copy behind.
+pub struct Writer(Encoder<Growing>);
+
+/// The least room that is made.
+const LEAST: usize = 64;
+
+/// Bytes whose earlier places are erased when they move to a larger one.
+#[derive(Default)]
+struct Growing(Vec<u8>);
+
+impl Growing {
+    fn append(&mut self, bytes: &[u8]) {
+        if let Some(mut before) = self.make_room(bytes.len()) {
+            before.zeroize();
+        }
+        self.0.extend_from_slice(bytes);
+    }
+
+    /// Moves to a larger place if `more` bytes have none; gives the one before, as it was.
+    fn make_room(&mut self, more: usize) -> Option<Vec<u8>> {
+        let needed = self.0.len().saturating_add(more);
+        if needed <= self.0.capacity() {
+            return None;
+        }
+        let mut larger = Vec::with_capacity(needed.max(2 * self.0.capacity()).max(LEAST));
+        larger.extend_from_slice(&self.0);
+        Some(core::mem::replace(&mut self.0, larger))
+    }
+}
+
+impl Write for Growing {
+    type Error = Infallible;
+
+    fn write_all(&mut self, bytes: &[u8]) -> Result<(), Infallible> {
+        self.append(bytes);
+        Ok(())
+    }
+}
 
 impl Default for Writer {
     fn default() -> Self {
@@ -22,23 +62,23 @@ impl Default for Writer {
 impl Writer {
     /// An empty writer.
     pub fn new() -> Self {
-        Self(Encoder::new(Vec::new()))
+        Self(Encoder::new(Growing::default()))
     }
 
     /// An empty writer with room for `bytes`, where the length is known about.
     pub fn with_capacity(bytes: usize) -> Self {
-        Self(Encoder::new(Vec::with_capacity(bytes)))
+        Self(Encoder::new(Growing(Vec::with_capacity(bytes))))
     }
 
     /// Items that were encoded before.
     pub(crate) fn encoded(&mut self, items: &[u8]) -> &mut Self {
-        self.0.writer_mut().extend_from_slice(items);
+        self.0.writer_mut().append(items);
         self
     }
 
     /// How many bytes were written.
     pub(crate) fn len(&self) -> usize {
-        self.0.writer().len()
+        self.0.writer().0.len()
     }
 
     /// An array head of `length` items.
@@ -99,7 +139,7 @@ impl Writer {
 
     /// What was written.
     pub fn finish(self) -> Vec<u8> {
-        self.0.into_writer()
+        self.0.into_writer().0
     }
 }
 
@@ -234,5 +274,34 @@ impl<'a> Reader<'a> {
     /// Everything must have been read.
     pub fn finish(self) -> Result<(), DecodeError> {
         if self.0.position() == self.0.input().len() { Ok(()) } else { Err(DecodeError::Shape) }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+mod tests {
+    use super::*;
+
+    /// What the vector would do by itself leaves the bytes where they were.
+    #[test]
+    fn growing_gives_back_every_place_that_it_leaves() {
+        let mut growing = Growing::default();
+        let mut written = Vec::new();
+        let mut moved = 0;
+        for n in 0..200_u8 {
+            let piece = alloc::vec![n; usize::from(n)];
+            let (before, room) = (growing.0.clone(), growing.0.capacity());
+            match growing.make_room(piece.len()) {
+                Some(left) => assert!(left == before && left.capacity() == room),
+                None => assert_eq!(growing.0.capacity(), room),
+            }
+            moved += usize::from(growing.0.capacity() != room);
+            let room = growing.0.capacity();
+            growing.append(&piece);
+            assert_eq!(growing.0.capacity(), room, "the vector never moves by itself");
+            written.extend_from_slice(&piece);
+        }
+        assert_eq!(growing.0, written);
+        assert!((2..20).contains(&moved), "{moved}");
     }
 }

@@ -31,6 +31,8 @@ pub(super) enum Via {
     Envelope,
     Session {
         epoch: u16,
+        /// Its block is from before the restart, so that it may be a copy of a record that was opened then.
+        restored: bool,
         /// The session's own changes, made durable with the message.
         changes: Vec<Change>,
     },
@@ -149,9 +151,11 @@ impl Endpoint {
             self.barrier.emit(after, Output::Event(Event::Message(message)));
         } else if let Some(reason) = refusal.filter(|_| new) {
             self.refuse(reason, Some(&from.peer));
-        } else if !new && !in_envelope {
-            // A copy that a window would have refused, had it been in an envelope.
-            self.refuse(RefusalReason::Replayed, Some(&from.peer));
+        } else if !new {
+            // A record that may be a copy would have been refused by a window, had it been in an envelope.
+            let copy = matches!(from.via, Via::Session { restored: true, .. });
+            let reason = if copy { RefusalReason::Replayed } else { RefusalReason::Repeated };
+            self.refuse(reason, Some(&from.peer));
         }
         if origin.is_some() {
             self.receipt_due(&from.peer);

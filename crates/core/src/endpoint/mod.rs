@@ -37,6 +37,7 @@ mod sealing;
 mod sessions;
 mod start;
 mod topics;
+mod unreadable;
 mod upgrade;
 
 pub use clock::MAX_STEP;
@@ -338,6 +339,7 @@ impl Endpoint {
         }
         self.publish_own();
         self.link_up();
+        self.sessions_link_up();
     }
 
     fn subscribe_control(&mut self) {
@@ -418,6 +420,7 @@ impl Endpoint {
             self.refetch_missed();
         }
         self.sessions_timeout();
+        self.begin_anew();
         self.groups_timeout();
         self.send_receipts();
         self.outbox_timeout();

@@ -13,7 +13,7 @@ use crate::envelope::Content;
 use crate::group::MessageName;
 use crate::ids::{GroupId, PeerId, StreamId};
 use crate::provider::ProviderRequest;
-use crate::store::{Change, RowKey};
+use crate::store::{Change, RecordKind, RowKey};
 use crate::time::Monotonic;
 
 /// Something to do. What depends on a `Persist` comes out only after its `Persisted`.
@@ -293,6 +293,16 @@ pub enum Event {
     Anchors {
         /// Their version.
         version: u64,
+    },
+    /// Stored rows of a kind could not be read at the start, and what they were for is gone: sessions and handshakes begin anew
+    /// by themselves, group epochs of others are handed out again, a group of our own has to be created again.
+    StateDropped {
+        /// What they were.
+        kind: RecordKind,
+        /// How many.
+        count: u64,
+        /// Whose, as far as they still said so.
+        peers: Vec<PeerId>,
     },
     /// The operating system's clock is behind the durable floor; validity is judged at the floor.
     ClockBehindFloor,

@@ -67,6 +67,9 @@ reasons! {
     SuiteNotAllowed = "suite-not-allowed", MessageRefused;
     /// Seen before.
     Replayed = "replayed", ReplayRefused;
+    /// A message that arrived before, which its sender sealed again: it never heard that it had. No copy of a packet counts as
+    /// one, for only its sender can make it, and it is not audited.
+    Repeated = "repeated", Suppressed;
     /// Older than the replay window.
     TooOld = "too-old", ReplayRefused;
     /// No budget left for work before authentication.
@@ -141,6 +144,9 @@ impl RefusalLog {
         peer: Option<&PeerId>,
     ) -> Option<AuditEvent> {
         *self.totals.entry(reason).or_default() += 1;
+        if reason == RefusalReason::Repeated {
+            return None;
+        }
         self.flush_at.get_or_insert(now.plus(AUDIT_INTERVAL));
         if let Some(count) = self.unwritten.get_mut(&(reason, peer.cloned())) {
             *count += 1;

@@ -6,6 +6,8 @@ use alloc::vec::Vec;
 use super::own_keys::OwnPrekey;
 use super::peers::Peer;
 use super::record::PeerRecord;
+use super::sessions::peer_of;
+use super::unreadable::Unreadable;
 use super::*;
 use crate::codec::DecodeError;
 use crate::identity::trust::AnchorsError;
@@ -85,8 +87,9 @@ impl Endpoint {
             closed: false,
         };
         endpoint.own.revoked = endpoint.revocations.is_revoked(&endpoint.own.revocation);
+        let mut unreadable = Unreadable::default();
         for row in rows {
-            endpoint.restore(row)?;
+            endpoint.restore(row, &mut unreadable)?;
         }
         let over = core::mem::take(&mut endpoint.sessions.over);
         if !over.is_empty() {
@@ -94,7 +97,8 @@ impl Endpoint {
         }
         endpoint.write_start(pinned, behind);
         endpoint.restore_delivery(rows)?;
-        endpoint.restore_groups(rows)?;
+        endpoint.restore_groups(rows, &mut unreadable)?;
+        endpoint.do_without(unreadable);
         endpoint.discard_for_revoked();
         endpoint.start_own_keys();
         Ok(endpoint)
@@ -147,7 +151,8 @@ impl Endpoint {
         Ok(())
     }
 
-    fn restore(&mut self, row: &Row) -> Result<(), DecodeError> {
+    /// Which rows the start goes on without, and why no others, says [`unreadable`](super::unreadable).
+    fn restore(&mut self, row: &Row, unreadable: &mut Unreadable) -> Result<(), DecodeError> {
         match row.kind {
             RecordKind::Peer => self.restore_peer(row),
             RecordKind::SendCeiling => self.counters.restore(&row.key, &row.value).ok_or(DecodeError::Value),
@@ -165,14 +170,29 @@ impl Endpoint {
             RecordKind::Session => {
                 let own = self.own.certificate.fingerprint();
                 let (now, at) = (self.clock.monotonic(), self.clock.effective());
-                self.sessions.restore_session(self.backend, row, own, now, at)
+                if self.sessions.restore_session(self.backend, row, own, now, at).is_err() {
+                    unreadable.drop_row(row, peer_of(row));
+                }
+                Ok(())
             }
             RecordKind::Handshake => {
-                self.sessions.restore_handshake(self.backend, row, self.clock.monotonic())
+                if self.sessions.restore_handshake(self.backend, row, self.clock.monotonic()).is_err() {
+                    unreadable.drop_row(row, PeerId::from_bytes(&row.key).ok());
+                }
+                Ok(())
             }
             RecordKind::PrekeyState => self.prekeys.restore_state(&row.value),
             _ => Ok(()),
         }
+    }
+
+    /// Deletes the rows that could not be read, and makes up for those that have something to make up for.
+    fn do_without(&mut self, unreadable: Unreadable) {
+        self.sessions.restore_attempts();
+        for peer in unreadable.peers(RecordKind::Session) {
+            self.session_row_lost(&peer);
+        }
+        unreadable.finish(&mut self.barrier);
     }
 
     /// Windows of other keys of ours are not needed: nothing sealed to those is accepted.

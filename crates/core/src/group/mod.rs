@@ -46,7 +46,9 @@ pub use publisher::{HISTORY, PublishError, Published, Publisher, SealAfter};
 pub use row::RowError;
 pub use seal::{Seal, SealPacket};
 pub use subscriber::{MAX_AHEAD, MAX_BATCHES, MAX_BEHIND, MAX_CANDIDATES, Subscriber};
-pub use subscriptions::{Accepted, MAX_EPOCHS, MAX_GROUPS, MAX_PER_SOURCE, MAX_SAME_ID, Subscriptions};
+pub use subscriptions::{
+    Accepted, GroupEpoch, MAX_EPOCHS, MAX_GROUPS, MAX_PER_SOURCE, MAX_SAME_ID, Subscriptions,
+};
 pub use unsealed::{Undecided, Unsealed};
 
 use core::time::Duration;

@@ -54,6 +54,30 @@ pub enum OpenError {
     Unauthentic,
 }
 
+impl OpenError {
+    /// Whether the record authenticated: then it is of no other publisher that chose the same ids.
+    pub(crate) fn is_decided(self) -> bool {
+        self == Self::Forged
+    }
+
+    /// Of what two publishers' group epochs say about one record, the more telling.
+    pub(crate) fn or(self, other: Self) -> Self {
+        if other.rank() > self.rank() { other } else { self }
+    }
+
+    fn rank(self) -> u8 {
+        match self {
+            Self::UnknownGroup => 0,
+            Self::Unauthentic => 1,
+            Self::TooFar => 2,
+            Self::TooOld => 3,
+            Self::Crowded => 4,
+            Self::Replay => 5,
+            Self::Forged => 6,
+        }
+    }
+}
+
 /// Why a seal was refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[non_exhaustive]

@@ -25,16 +25,20 @@ pub const MAX_GROUPS: usize = 1024;
 pub const MAX_PER_SOURCE: usize = 64;
 /// Group epochs of one publisher for one filter: the current and the one before. A third drops the oldest.
 pub const MAX_EPOCHS: usize = 2;
-/// Publishers with the same group id and epoch.
+/// Publishers with the same group id and epoch that a packet is tried with for nothing: by chance there is one. More are
+/// conspirators, and what is tried with those has a budget.
 pub const MAX_SAME_ID: usize = 4;
+
+/// A group epoch: its publisher, group and epoch.
+pub type GroupEpoch = (Fingerprint, GroupId, u16);
 
 /// What became of a key that was handed out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Accepted {
     /// A new group epoch: its row is to be written. Of the dropped one, if any, the row is to be erased.
     New {
-        /// The oldest epoch of the same publisher and filter, which made room.
-        dropped: Option<(GroupId, u16)>,
+        /// What made room: the oldest epoch of the same publisher and filter, or of the publisher that has most.
+        dropped: Option<GroupEpoch>,
     },
     /// It was there before.
     Known,
@@ -91,21 +95,19 @@ impl Subscriptions {
     pub fn insert(&mut self, subscriber: Subscriber) -> Result<Accepted, KeyError> {
         let id = (subscriber.gid(), subscriber.epoch());
         let source = subscriber.source().fingerprint;
-        let of_source = self.of_source(&source).count();
-        let dropped = self.would_drop(&source, subscriber.filter());
-        let full = (self.len() >= MAX_GROUPS || of_source >= MAX_PER_SOURCE) && dropped.is_none();
-        if full || self.by_id.get(&id).is_some_and(|same| same.len() >= MAX_SAME_ID) {
-            return Err(KeyError::Full);
-        }
-        if let Some((gid, epoch)) = dropped {
-            self.remove(&source, gid, epoch);
+        let dropped = self.would_drop(&source, subscriber.filter())?;
+        if let Some((source, gid, epoch)) = &dropped {
+            self.remove(source, *gid, *epoch);
         }
         self.taken += 1;
         self.by_id.entry(id).or_default().push((self.taken, subscriber));
         Ok(Accepted::New { dropped })
     }
 
-    fn of_source(&self, source: &Fingerprint) -> impl Iterator<Item = (u64, (GroupId, u16), &Subscriber)> {
+    pub(super) fn of_source(
+        &self,
+        source: &Fingerprint,
+    ) -> impl Iterator<Item = (u64, (GroupId, u16), &Subscriber)> {
         let all =
             self.by_id.iter().flat_map(|(id, same)| same.iter().map(move |(age, one)| (*age, *id, one)));
         all.filter(move |(_, _, one)| one.source().fingerprint == *source)
@@ -132,10 +134,58 @@ impl Subscriptions {
         found
     }
 
-    /// What another epoch of this publisher and filter would make room by dropping.
-    pub fn would_drop(&self, source: &Fingerprint, filter: &TopicFilter) -> Option<(GroupId, u16)> {
+    /// What makes room for another epoch of this publisher and filter. No publisher is kept out by what others have: where there
+    /// is no room, one that has more gives way.
+    ///
+    /// # Errors
+    ///
+    /// It has its share.
+    pub fn would_drop(
+        &self,
+        source: &Fingerprint,
+        filter: &TopicFilter,
+    ) -> Result<Option<GroupEpoch>, KeyError> {
         let epochs = self.epochs_of(source, filter);
-        epochs.first().filter(|_| epochs.len() >= MAX_EPOCHS).copied()
+        if let Some((gid, epoch)) = epochs.first().filter(|_| epochs.len() >= MAX_EPOCHS) {
+            return Ok(Some((*source, *gid, *epoch)));
+        }
+        let has = self.of_source(source).count();
+        if has >= MAX_PER_SOURCE {
+            return Err(KeyError::Full);
+        }
+        if self.len() < MAX_GROUPS {
+            return Ok(None);
+        }
+        let mut shares: BTreeMap<Fingerprint, (usize, (u64, GroupId, u16))> = BTreeMap::new();
+        for ((gid, epoch), (age, one)) in
+            self.by_id.iter().flat_map(|(id, same)| same.iter().map(move |one| (id, one)))
+        {
+            let (count, oldest) = shares.entry(one.source().fingerprint).or_insert((0, (*age, *gid, *epoch)));
+            *count += 1;
+            *oldest = (*oldest).min((*age, *gid, *epoch));
+        }
+        let largest = shares.into_iter().max_by_key(|(_, (count, _))| *count);
+        let larger = largest.filter(|(_, (count, _))| *count > has + 1).ok_or(KeyError::Full)?;
+        let (of, (_, (_, gid, epoch))) = larger;
+        Ok(Some((of, gid, epoch)))
+    }
+
+    /// Something of this publisher's authenticated: packets of its group epoch are tried with it first from now on.
+    pub fn prefer(&mut self, source: &Fingerprint, gid: GroupId, epoch: u16) {
+        let Some(same) = self.by_id.get_mut(&(gid, epoch)) else { return };
+        let place = same.iter().position(|(_, one)| one.source().fingerprint == *source);
+        if let Some(first) = place.and_then(|place| same.get_mut(..=place)) {
+            first.rotate_right(1);
+        }
+    }
+
+    /// The newest epoch of a group that is there of each publisher that has one of that id.
+    pub fn newest_epochs(&self, gid: GroupId) -> BTreeMap<Fingerprint, (PeerId, u16)> {
+        let of_group = self.by_id.range((gid, 0)..=(gid, u16::MAX));
+        let all =
+            of_group.flat_map(|((_, epoch), same)| same.iter().map(move |(_, one)| (one.source(), *epoch)));
+        // In the order of epochs, so that the newest is left.
+        all.map(|(source, epoch)| (source.fingerprint, (source.id.clone(), epoch))).collect()
     }
 
     /// Erases one group epoch.
@@ -173,17 +223,15 @@ impl Subscriptions {
         header: &Header,
         record: &[u8],
     ) -> Result<Opened, OpenError> {
-        let mut result = Err(OpenError::UnknownGroup);
+        let mut refused = OpenError::UnknownGroup;
         for one in self.candidates(header.gid, header.epoch, topic) {
             let topic_hash = hash(one.suite().hash(), &[topic.as_bytes()]);
-            let opened = one.open(now, header, topic_hash.as_slice(), record.to_vec());
-            match opened {
-                Err(OpenError::Unauthentic) if result.is_err() => result = opened,
-                Err(OpenError::Unauthentic) => {}
+            match one.open(now, header, topic_hash.as_slice(), record.to_vec()) {
+                Err(error) if !error.is_decided() => refused = refused.or(error),
                 decided => return decided,
             }
         }
-        result
+        Err(refused)
     }
 
     /// Takes a seal that came on `topic` and that the peer with `certificate` is to have made.

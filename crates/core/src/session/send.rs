@@ -246,3 +246,44 @@ impl Way {
         }
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+mod tests {
+    use super::*;
+    use crate::crypto::default_backend;
+
+    /// Counters of blocks reserved before depend on that reservation's record, those of new blocks on the new one's, and on
+    /// none that is not written yet: a record that left on the strength of the wrong one would be sealed again after a crash.
+    #[test]
+    fn a_counter_depends_on_the_record_that_reserved_its_block() {
+        for class in Class::ALL {
+            let hash = HashAlgorithm::Sha256;
+            let mut chain = SendChain::new(class, ChainKey::from_slice(hash, &[7; 32]).unwrap());
+            let now = Monotonic(Duration::from_secs(1));
+            let take = |chain: &mut SendChain| {
+                let taken = chain.advance(default_backend(), Aead::Aes256Gcm, BootId([1; 8]), now).unwrap();
+                let place = (taken.counter / class.block_len(), taken.after);
+                // One record in each block is enough.
+                chain.close_block();
+                place
+            };
+            assert!(chain.wants_reservation());
+            chain.reserve().unwrap();
+            assert_eq!(take(&mut chain), (0, u64::MAX), "{class:?}: not before it is written");
+            chain.written(5);
+            for block in 1..RESERVED_BLOCKS - 2 {
+                assert_eq!(take(&mut chain), (block, 5), "{class:?}");
+            }
+            assert!(chain.wants_reservation());
+            chain.reserve().unwrap();
+            assert_eq!(take(&mut chain), (RESERVED_BLOCKS - 2, 5), "{class:?}: reserved before");
+            chain.written(8);
+            // Later records of the session reserve nothing.
+            chain.written(9);
+            assert_eq!(take(&mut chain), (RESERVED_BLOCKS - 1, 5), "{class:?}: and still");
+            assert_eq!(take(&mut chain), (RESERVED_BLOCKS, 8), "{class:?}: of the new ones");
+            assert_eq!(chain.ceiling().0, 2 * RESERVED_BLOCKS, "{class:?}");
+        }
+    }
+}

@@ -45,6 +45,20 @@ impl Endpoint {
         }
     }
 
+    /// A key that came in a block of an earlier start, and that no row knows, may be one that came then and whose group epoch is
+    /// over, or its row lost: what was verified of it would be once more. A genuine one comes again, in the next session epoch,
+    /// which this asks for.
+    pub(in crate::endpoint) fn is_perhaps_an_old_key(&mut self, peer: &PeerId, control: &Control) -> bool {
+        let Control::GroupKey(handout) = control else { return false };
+        let Ok(key) = GroupKey::decode(handout.0.expose()) else { return false };
+        let Some(pins) = self.peers.get(peer).and_then(|peer| peer.in_force()) else { return false };
+        let known = self.groups.subscriptions.get_mut(&pins.identity, key.gid, key.epoch).is_some();
+        if !known {
+            self.turn_ratchet(peer);
+        }
+        !known
+    }
+
     fn accept_group_key(&mut self, peer: &PeerId, encoded: &[u8]) -> Result<(), RefusalReason> {
         let key = GroupKey::decode(encoded).map_err(|_| RefusalReason::Malformed)?;
         let at = self.clock.effective();
@@ -65,24 +79,24 @@ impl Endpoint {
         let fingerprint = trusted.certificate.fingerprint();
         let name = (fingerprint, key.gid, key.epoch);
         let source = Source { id: peer.clone(), fingerprint };
-        let dropped = self.groups.subscriptions.would_drop(&fingerprint, &key.filter);
-        let unproved = dropped.map(|(gid, epoch)| self.unproved_of(&(fingerprint, gid, epoch)));
+        let dropped = self.groups.subscriptions.would_drop(&fingerprint, &key.filter).ok().flatten();
+        let unproved = dropped.map(|dropped| self.unproved_of(&dropped));
         let accepted = self.groups.subscriptions.accept(self.backend, source, &key);
         if let Accepted::New { dropped } = accepted.map_err(|_| RefusalReason::BadGroup)? {
             self.groups.accepted += 1;
             let now = self.clock.monotonic();
             let followed = Followed::new(peer.clone(), self.groups.accepted, None, now);
             self.groups.followed.insert(name, followed);
-            self.groups.wanted.found(key.gid, key.epoch);
+            self.groups.wanted.found(&name);
             let mut changes: Vec<Change> = self.subscription_change(name).into_iter().collect();
-            if let Some((gid, epoch)) = dropped {
-                let dropped = (fingerprint, gid, epoch);
-                self.groups.followed.remove(&dropped);
+            let gave_way = dropped.and_then(|dropped| self.groups.followed.remove(&dropped));
+            if let Some(dropped) = dropped {
                 let key = subscription_key(&dropped);
                 changes.push(Change::Delete { kind: RecordKind::GroupSubscription, key });
             }
             self.barrier.persist(changes, Vec::new());
-            self.tell_unproved(peer, unproved.as_deref().unwrap_or_default());
+            let gave_way = gave_way.map_or_else(|| peer.clone(), |followed| followed.source);
+            self.tell_unproved(&gave_way, unproved.as_deref().unwrap_or_default());
             self.supersede(name, Some(&key.filter));
         }
         self.send_control(peer, &Control::GroupKeyKnown { gid: key.gid, epoch: key.epoch });

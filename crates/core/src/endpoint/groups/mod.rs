@@ -15,6 +15,7 @@ mod receive;
 mod row;
 mod status;
 mod waiting;
+mod wanted;
 mod wanting;
 
 use alloc::collections::BTreeMap;
@@ -23,13 +24,13 @@ use alloc::vec::Vec;
 use core::time::Duration;
 
 use crate::budget::{Bucket, Rate};
-use crate::group::{MAX_AGE, MAX_PER_SOURCE, Publisher, Subscriptions};
+use crate::group::{GroupEpoch, MAX_AGE, MAX_PER_SOURCE, Publisher, Subscriptions};
 use crate::ids::{Fingerprint, GroupId, PeerId};
 use crate::time::{Monotonic, UnixTime};
 use crate::topic::TopicFilter;
 use ending::Ending;
 pub use status::{FollowedGroup, FollowedStage, GroupStatus, MemberState, StoredGroup};
-use wanting::Wanted;
+use wanted::Wanted;
 
 /// Groups of one's own at most: subscribers keep two epochs of each.
 pub const MAX_OWN_GROUPS: usize = MAX_PER_SOURCE / 2;
@@ -48,8 +49,12 @@ const ASK_ATTEMPTS: u32 = 8;
 /// Answers to peers that are no members (any more).
 const OTHERS: Rate = Rate { burst: 8, per_second: 1 };
 
+/// Trials of records with more than [`MAX_SAME_ID`](crate::group::MAX_SAME_ID) publishers of one group id. Those of a record that
+/// authenticates in the end are given back.
+const TRIALS: Rate = Rate { burst: 256, per_second: 64 };
+
 /// Which group epoch.
-type Name = (Fingerprint, GroupId, u16);
+type Name = GroupEpoch;
 
 /// Everything about topic groups.
 pub(super) struct Groups {
@@ -66,6 +71,7 @@ pub(super) struct Groups {
     begun: u64,
     wanted: Wanted,
     others: Bucket,
+    trials: Bucket,
 }
 
 impl Default for Groups {
@@ -80,6 +86,7 @@ impl Default for Groups {
             begun: 0,
             wanted: Wanted::default(),
             others: Bucket::new(OTHERS),
+            trials: Bucket::new(TRIALS),
         }
     }
 }

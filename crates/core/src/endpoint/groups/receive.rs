@@ -10,7 +10,9 @@ use crate::endpoint::input::DeliveryId;
 use crate::endpoint::output::{Event, Output};
 use crate::endpoint::refusal::RefusalReason;
 use crate::endpoint::{Durable, Endpoint};
-use crate::group::{Delivery, Header, OpenError, Opened, SealError, SealPacket, Source, TYPE_SEAL};
+use crate::group::{
+    Delivery, Header, MAX_SAME_ID, OpenError, Opened, SealError, SealPacket, Source, TYPE_SEAL,
+};
 use crate::identity::grants::Action;
 use crate::ids::{GroupId, PeerId};
 use crate::time::Monotonic;
@@ -69,7 +71,7 @@ impl Endpoint {
         }
         let sources = self.groups.subscriptions.sources_of(topic, gid, epoch);
         if sources.is_empty() {
-            self.groups.wanted.note(self.clock.monotonic(), topic, gid, epoch);
+            self.want_key(topic, gid, epoch);
         }
         let (mut permitted, mut refused) = (Vec::new(), NotTaken::Wait(Why::Group));
         for source in sources {
@@ -112,18 +114,30 @@ impl Endpoint {
         let header = Header::parse(payload).ok_or(NotTaken::Refuse(RefusalReason::Malformed, None))?;
         let Some(sources) = self.sources(topic, header.gid, header.epoch)? else { return Ok(Durable::NOW) };
         let now = self.clock.monotonic();
-        for source in sources {
+        let mut refused = OpenError::Unauthentic;
+        for (place, source) in sources.into_iter().enumerate() {
+            if place >= MAX_SAME_ID && !self.groups.trials.take(now) {
+                return Err(NotTaken::Refuse(RefusalReason::OverBudget, None));
+            }
             let name = (source.fingerprint, header.gid, header.epoch);
             let Some(one) = self.groups.subscriptions.get_mut(&name.0, name.1, name.2) else { continue };
             let topic_hash = hash(one.suite().hash(), &[topic.as_bytes()]);
             match one.open(now, &header, topic_hash.as_slice(), payload.to_vec()) {
-                Ok(opened) => return Ok(self.group_record_opened(name, &source.id, topic, opened)),
-                // Perhaps of another publisher with the same ids.
-                Err(OpenError::Unauthentic) => {}
-                Err(error) => return Err(self.group_record_refused(name, source.id, header.counter, error)),
+                // Perhaps of another publisher with the same ids: what one that did not make it says decides nothing.
+                Err(error) if !error.is_decided() => refused = refused.or(error),
+                decided => {
+                    (MAX_SAME_ID..=place).for_each(|_| self.groups.trials.give_back());
+                    self.groups.subscriptions.prefer(&name.0, name.1, name.2);
+                    return match decided {
+                        Ok(opened) => Ok(self.group_record_opened(name, &source.id, topic, opened)),
+                        Err(error) => Err(self.group_record_refused(&name, source.id, header.counter, error)),
+                    };
+                }
             }
         }
-        Err(NotTaken::Refuse(RefusalReason::BadCiphertext, None))
+        // That one publisher's group epoch is there does not mean that another's is, though they have the same ids.
+        let perhaps = refused == OpenError::Unauthentic && self.want_key(topic, header.gid, header.epoch);
+        Err(if perhaps { NotTaken::Wait(Why::Group) } else { group_record_unopened(refused) })
     }
 
     fn group_record_opened(&mut self, name: Name, peer: &PeerId, topic: &str, opened: Opened) -> Durable {
@@ -148,22 +162,18 @@ impl Endpoint {
         self.group_decided(name, peer, &outcome)
     }
 
-    fn group_record_refused(&mut self, name: Name, peer: PeerId, counter: u32, error: OpenError) -> NotTaken {
-        let reason = match error {
-            // A seal may be on its way.
-            OpenError::UnknownGroup | OpenError::TooFar => return NotTaken::Wait(Why::Group),
-            OpenError::Replay => RefusalReason::Replayed,
-            OpenError::TooOld => RefusalReason::TooOld,
-            OpenError::Crowded => RefusalReason::GroupCrowded,
-            OpenError::Forged => {
-                let (_, gid, epoch) = name;
-                let event = Event::GroupForged { peer, gid, epoch, counter };
-                self.barrier.emit(Durable::NOW, Output::Event(event));
-                RefusalReason::GroupForgery
-            }
-            OpenError::Unauthentic => RefusalReason::BadCiphertext,
-        };
-        NotTaken::Refuse(reason, None)
+    fn group_record_refused(
+        &mut self,
+        &(_, gid, epoch): &Name,
+        peer: PeerId,
+        counter: u32,
+        error: OpenError,
+    ) -> NotTaken {
+        if error == OpenError::Forged {
+            let event = Event::GroupForged { peer, gid, epoch, counter };
+            self.barrier.emit(Durable::NOW, Output::Event(event));
+        }
+        group_record_unopened(error)
     }
 
     fn take_seal(&mut self, topic: &str, payload: &[u8]) -> Result<Durable, NotTaken> {
@@ -171,12 +181,13 @@ impl Endpoint {
         let Some(sources) = self.sources(topic, packet.gid(), packet.epoch())? else {
             return Ok(Durable::NOW);
         };
-        let mut refused = RefusalReason::BadSignature;
+        let (mut refused, mut spent) = (RefusalReason::BadSignature, 0);
         for source in sources {
             let name = (source.fingerprint, packet.gid(), packet.epoch());
             if !self.budgets.messages.take(self.clock.monotonic()) {
                 return Err(NotTaken::Wait(Why::Budget));
             }
+            spent += 1;
             let Some(one) = self.groups.subscriptions.get_mut(&name.0, name.1, name.2) else { continue };
             let trusted = self.peers.get(&source.id).and_then(|peer| peer.trusted.as_ref());
             let Some(trusted) = trusted else { continue };
@@ -184,9 +195,13 @@ impl Endpoint {
             if received != Err(SealError::BadSignature) {
                 // Either it is genuine, or no signature was verified.
                 self.budgets.messages.give_back();
+                spent -= 1;
             }
             refused = match received {
                 Ok(outcome) => {
+                    // It is genuine, so it was no forgery for those tried before it.
+                    (0..spent).for_each(|_| self.budgets.messages.give_back());
+                    self.groups.subscriptions.prefer(&name.0, name.1, name.2);
                     self.genuine(&source.id);
                     let after = self.group_decided(name, &source.id, &outcome);
                     self.retry_group();
@@ -212,4 +227,17 @@ impl Endpoint {
             self.consider(held.since, held.delivery, held.topic, held.payload);
         }
     }
+}
+
+fn group_record_unopened(error: OpenError) -> NotTaken {
+    let reason = match error {
+        // A seal may be on its way.
+        OpenError::UnknownGroup | OpenError::TooFar => return NotTaken::Wait(Why::Group),
+        OpenError::Replay => RefusalReason::Replayed,
+        OpenError::TooOld => RefusalReason::TooOld,
+        OpenError::Crowded => RefusalReason::GroupCrowded,
+        OpenError::Forged => RefusalReason::GroupForgery,
+        OpenError::Unauthentic => RefusalReason::BadCiphertext,
+    };
+    NotTaken::Refuse(reason, None)
 }

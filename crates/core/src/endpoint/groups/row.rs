@@ -10,8 +10,10 @@ use crate::crypto::kdf::sha256;
 use crate::crypto::secret::SecretBytes;
 use crate::crypto::suite::SessionSuite;
 use crate::endpoint::Endpoint;
+use crate::endpoint::peers::Peer;
+use crate::endpoint::unreadable::Unreadable;
 use crate::group::{Publisher, Subscriber};
-use crate::ids::PeerId;
+use crate::ids::{Fingerprint, PeerId};
 use crate::store::{Change, RecordKind, Row};
 use crate::topic::{MAX_TOPIC, TopicFilter};
 
@@ -79,27 +81,48 @@ pub(super) fn read_subscription(backend: Backend, row: &[u8]) -> Result<(u64, Su
 }
 
 impl Endpoint {
-    /// Groups of earlier starts: ours begin anew, and what followed a publisher that is trusted no more is erased.
-    pub(in crate::endpoint) fn restore_groups(&mut self, rows: &[Row]) -> Result<(), DecodeError> {
+    /// Groups of earlier starts: ours begin anew, and what followed a publisher that is trusted no more is erased. A group whose
+    /// row cannot be read ends, with all its members: the next of that filter must not have them.
+    pub(in crate::endpoint) fn restore_groups(
+        &mut self,
+        rows: &[Row],
+        unreadable: &mut Unreadable,
+    ) -> Result<(), DecodeError> {
         let mut filters = BTreeMap::new();
         let (members, groups): (Vec<&Row>, Vec<&Row>) =
             rows.iter().filter(|row| row.kind == RecordKind::Group).partition(|row| is_member(&row.key));
         for row in groups {
-            let filter = self.restore_group(row)?;
-            filters.insert(row.key.clone(), filter);
+            match restored_group(row) {
+                Ok((suite, filter)) => {
+                    self.restore_group(suite, &filter)?;
+                    filters.insert(row.key.clone(), filter);
+                }
+                Err(_) => unreadable.drop_row(row, None),
+            }
         }
         let now = self.clock.monotonic();
         for row in members {
-            let (group, peer) = read_member(&row.key)?;
+            let Ok((group, peer)) = read_member(&row.key) else {
+                unreadable.drop_row(row, None);
+                continue;
+            };
             let group = filters.get(group).and_then(|filter| self.groups.own.get_mut(filter));
-            group.ok_or(DecodeError::Value)?.admit_later(&peer, now);
+            let Some(group) = group else {
+                unreadable.drop_row(row, Some(peer));
+                continue;
+            };
+            group.admit_later(&peer, now);
             // Followed whether or not anybody asks for it again.
             self.peers.entry(peer).or_default();
         }
-        let mut followed = Vec::new();
+        let (mut followed, mut lost) = (Vec::new(), Vec::new());
         for row in rows.iter().filter(|row| row.kind == RecordKind::GroupSubscription) {
-            followed.push(read_subscription(self.backend, &row.value)?);
+            match restored_subscription(self.backend, row) {
+                Ok(read) => followed.push(read),
+                Err(_) => lost.push(row),
+            }
         }
+        self.drop_subscriptions(&lost, unreadable);
         followed.sort_by_key(|(order, _)| *order);
         for (order, one) in followed {
             self.restore_followed(order, one);
@@ -107,13 +130,27 @@ impl Endpoint {
         Ok(())
     }
 
-    fn restore_group(&mut self, row: &Row) -> Result<TopicFilter, DecodeError> {
-        let (suite, filter) = read_group(&row.value)?;
+    fn restore_group(&mut self, suite: SessionSuite, filter: &TopicFilter) -> Result<(), DecodeError> {
         let (now, me) = (self.clock.monotonic(), self.own.sender.clone());
         let publisher = Publisher::new(self.backend, &mut *self.random, suite, me, filter.clone(), now);
         let group = OwnGroup::new(self.groups.begin(), publisher.ok_or(DecodeError::Value)?, now);
         self.groups.own.insert(filter.clone(), group);
-        Ok(filter)
+        Ok(())
+    }
+
+    /// Group epochs whose rows cannot be read, by the publisher that their keys name.
+    fn drop_subscriptions(&self, lost: &[&Row], unreadable: &mut Unreadable) {
+        if lost.is_empty() {
+            return;
+        }
+        let identity = |peer: &Peer| peer.pins.as_ref().map(|pins| pins.identity);
+        let known = self.peers.iter().filter_map(|(id, peer)| identity(peer).map(|identity| (identity, id)));
+        let known: BTreeMap<Fingerprint, &PeerId> = known.collect();
+        for row in lost {
+            let identity = row.key.first_chunk().map(|bytes| Fingerprint(*bytes));
+            let publisher = identity.and_then(|identity| known.get(&identity));
+            unreadable.drop_row(row, publisher.map(|id| (*id).clone()));
+        }
     }
 
     fn restore_followed(&mut self, order: u64, one: Subscriber) {
@@ -132,4 +169,16 @@ impl Endpoint {
             self.unfollow(&[name]);
         }
     }
+}
+
+/// The group of a row, at its own key.
+fn restored_group(row: &Row) -> Result<(SessionSuite, TopicFilter), DecodeError> {
+    let (suite, filter) = read_group(&row.value)?;
+    if row.key == group_key(&filter) { Ok((suite, filter)) } else { Err(DecodeError::Value) }
+}
+
+fn restored_subscription(backend: Backend, row: &Row) -> Result<(u64, Subscriber), DecodeError> {
+    let (order, one) = read_subscription(backend, &row.value)?;
+    let name = (one.source().fingerprint, one.gid(), one.epoch());
+    if row.key == subscription_key(&name) { Ok((order, one)) } else { Err(DecodeError::Value) }
 }

@@ -1,13 +1,10 @@
 //! Records of group epochs that nobody handed us a key for: whoever may publish there is asked, in bounds. What strangers
 //! make up costs a few small questions.
 
-use alloc::collections::BTreeMap;
-use alloc::string::{String, ToString};
+use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
-use core::time::Duration;
 
 use super::LOST_AFTER;
-use crate::budget::{Bucket, Rate};
 use crate::endpoint::Endpoint;
 use crate::endpoint::refusal::RefusalReason;
 use crate::group::MAX_SAME_ID;
@@ -16,79 +13,14 @@ use crate::ids::{GroupId, PeerId};
 use crate::session::Control;
 use crate::time::Monotonic;
 
-/// How long a key is waited for before it is asked for: it is usually on its way.
-const FIRST: Duration = Duration::from_secs(1);
-/// How long after a question the next follows, doubled each time, if records still come.
-const AGAIN: Duration = Duration::from_secs(2);
-/// How often one group epoch is asked about.
-const ATTEMPTS: u32 = 8;
-/// Group epochs asked about at once.
-const MAX_WANTED: usize = 16;
 /// Sessions that are searched for a publisher that no group was followed of yet.
 const MAX_SEARCHED: usize = 1024;
-/// All questions together.
-const QUESTIONS: Rate = Rate { burst: 8, per_second: 1 };
-
-/// What is asked for.
-pub(super) struct Wanted {
-    groups: BTreeMap<(GroupId, u16), Want>,
-    questions: Bucket,
-}
-
-struct Want {
-    topic: String,
-    /// When it is looked at.
-    at: Monotonic,
-    asked: u32,
-    /// Whether a record came since it was asked for.
-    seen: bool,
-}
-
-impl Default for Wanted {
-    fn default() -> Self {
-        Self { groups: BTreeMap::new(), questions: Bucket::new(QUESTIONS) }
-    }
-}
-
-impl Wanted {
-    pub(super) fn deadline(&self) -> Option<Monotonic> {
-        self.groups.values().map(|want| want.at).min()
-    }
-
-    /// The key came.
-    pub(super) fn found(&mut self, gid: GroupId, epoch: u16) {
-        self.groups.remove(&(gid, epoch));
-    }
-
-    /// A record came that no key is there for.
-    pub(super) fn note(&mut self, now: Monotonic, topic: &str, gid: GroupId, epoch: u16) {
-        if let Some(want) = self.groups.get_mut(&(gid, epoch)) {
-            want.seen = true;
-        } else if self.groups.len() < MAX_WANTED {
-            let want = Want { topic: topic.to_string(), at: now.plus(FIRST), asked: 0, seen: true };
-            self.groups.insert((gid, epoch), want);
-        }
-    }
-
-    /// What to ask for now, on which topic it came, and how often it was asked for before. What is not heard of any more, or
-    /// was asked for often enough, makes room.
-    fn due(&mut self, now: Monotonic) -> Vec<(GroupId, u16, String, u32)> {
-        self.groups.retain(|_, want| now < want.at || (want.seen && want.asked < ATTEMPTS));
-        let mut due = Vec::new();
-        for ((gid, epoch), want) in self.groups.iter_mut().filter(|(_, want)| want.at <= now) {
-            due.push((*gid, *epoch, want.topic.clone(), want.asked));
-            want.at = now.plus(AGAIN * (1 << want.asked));
-            want.asked += 1;
-            want.seen = false;
-        }
-        due
-    }
-}
 
 /// Some of those that may be asked, each time others, so that none hides behind the rest.
-fn in_turn(mut all: Vec<PeerId>, asked: u32) -> Vec<PeerId> {
+fn in_turn(mut all: Vec<PeerId>, turn: u32, asked: u32) -> Vec<PeerId> {
     if !all.is_empty() {
-        let from = asked as usize * MAX_SAME_ID % all.len();
+        let from = (turn as usize % all.len()) + asked as usize * MAX_SAME_ID;
+        let from = from % all.len();
         all.rotate_left(from);
     }
     all.truncate(MAX_SAME_ID);
@@ -96,35 +28,95 @@ fn in_turn(mut all: Vec<PeerId>, asked: u32) -> Vec<PeerId> {
 }
 
 impl Endpoint {
+    /// A record of a group epoch came whose key is not there, unless it is junk. Whether a publisher whose group is followed
+    /// may have begun that epoch.
+    pub(super) fn want_key(&mut self, topic: &str, gid: GroupId, epoch: u16) -> bool {
+        let now = self.clock.monotonic();
+        let newest = self.groups.subscriptions.newest_epochs(gid);
+        let behind: Vec<_> = newest.into_iter().filter(|(_, (_, newest))| *newest < epoch).collect();
+        let perhaps = !behind.is_empty();
+        for (identity, (of, _)) in behind {
+            self.groups.wanted.note_newer(now, identity, of, gid, epoch);
+        }
+        self.groups.wanted.note(now, &mut *self.random, topic, gid, epoch);
+        perhaps
+    }
+
     /// Asks for keys of groups whose records come.
     pub(super) fn ask_for_keys(&mut self, now: Monotonic) {
-        for (gid, epoch, topic, asked) in self.groups.wanted.due(now) {
-            if !self.online {
+        for id in self.groups.wanted.newer_due(now) {
+            let asks = !self.online || self.groups.wanted.of_followed.take(now);
+            let Some(newer) = self.groups.wanted.newer.get_mut(&id) else { continue };
+            if !asks {
+                newer.asking.put_off(now);
                 continue;
             }
-            for peer in self.perhaps_publishers(gid, &topic, asked) {
-                if self.groups.wanted.questions.take(now) {
-                    self.send_control(&peer, &Control::WantGroupKey { gid, epoch });
-                }
+            newer.asking.was_asked(now);
+            let (of, control) = (newer.of.clone(), Control::WantGroupKey { gid: id.1, epoch: newer.epoch });
+            if self.online {
+                self.send_control(&of, &control);
             }
+        }
+        for (gid, epoch) in self.groups.wanted.due(now) {
+            self.ask_for_key(now, gid, epoch);
+        }
+    }
+
+    fn ask_for_key(&mut self, now: Monotonic, gid: GroupId, epoch: u16) {
+        let Some(want) = self.groups.wanted.groups.get(&(gid, epoch)) else { return };
+        let (topic, turn, asked) = (want.topic.clone(), want.turn, want.asking.asked);
+        let has_question = !self.online || self.groups.wanted.questions.take(now);
+        let mut paid = has_question && self.online;
+        if paid {
+            for peer in self.perhaps_publishers(gid, epoch, &topic, turn, asked) {
+                if !core::mem::take(&mut paid) && !self.groups.wanted.questions.take(now) {
+                    break;
+                }
+                self.send_control(&peer, &Control::WantGroupKey { gid, epoch });
+            }
+        }
+        if paid {
+            // Nobody is there to be asked.
+            self.groups.wanted.questions.give_back();
+        }
+        if let Some(want) = self.groups.wanted.groups.get_mut(&(gid, epoch)) {
+            if has_question { want.asking.was_asked(now) } else { want.asking.put_off(now) }
         }
     }
 
     /// Whose group it may be: of a publisher of which we follow one with that id, or for that topic; or of any that may publish
-    /// there, some at a time.
-    fn perhaps_publishers(&self, gid: GroupId, topic: &str, asked: u32) -> Vec<PeerId> {
+    /// there, some at a time. Not of one whose key for it is there.
+    fn perhaps_publishers(
+        &mut self,
+        gid: GroupId,
+        epoch: u16,
+        topic: &str,
+        turn: u32,
+        asked: u32,
+    ) -> Vec<PeerId> {
+        let known: BTreeSet<PeerId> = self
+            .groups
+            .subscriptions
+            .sources_of(topic, gid, epoch)
+            .into_iter()
+            .map(|source| source.id)
+            .collect();
         let mut all = self.groups.subscriptions.publishers(gid, topic);
-        all.retain(|peer| self.has_session(peer.as_str()));
+        all.retain(|peer| !known.contains(peer) && self.has_session(peer.as_str()));
         if all.is_empty() {
             let at = self.clock.effective();
             let may_publish = |peer: &&PeerId| {
-                let trusted = self.peers.get(*peer).and_then(|peer| peer.trusted.as_ref());
-                trusted.is_some_and(|trusted| trusted.certificate.claims().allows(Action::Publish, topic, at))
+                let Some(known) = self.peers.get(*peer) else { return false };
+                // One whose certificate is still in the store is asked whatever it may: that is less than to load it.
+                known.must_load(at)
+                    || known.trusted.as_ref().is_some_and(|trusted| {
+                        trusted.certificate.claims().allows(Action::Publish, topic, at)
+                    })
             };
             let some = self.peers_in_session().take(MAX_SEARCHED).filter(may_publish);
-            all.extend(some.cloned());
+            all.extend(some.filter(|peer| !known.contains(*peer)).cloned());
         }
-        in_turn(all, asked)
+        in_turn(all, turn, asked)
     }
 
     /// A member has records of the current epoch of a group of ours, and no key.
@@ -158,8 +150,7 @@ impl Endpoint {
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 mod tests {
-    use alloc::collections::BTreeSet;
-
+    use super::super::wanted::ATTEMPTS;
     use super::*;
 
     #[test]
@@ -169,7 +160,7 @@ mod tests {
             let all: Vec<PeerId> = peers.collect();
             let mut asked = BTreeSet::new();
             for attempt in 0..ATTEMPTS {
-                let some = in_turn(all.clone(), attempt);
+                let some = in_turn(all.clone(), u32::MAX - 5, attempt);
                 assert_eq!(some.len(), count.min(MAX_SAME_ID));
                 asked.extend(some);
             }

@@ -51,7 +51,9 @@ impl Endpoint {
                 }
                 let told = Control::decode(&bytes).map_err(|_| RefusalReason::Malformed)?;
                 let after = self.persist_session(changes);
-                self.controlled(&peer, sid, &told)?;
+                if !(restored && self.is_perhaps_an_old_key(&peer, &told)) {
+                    self.controlled(&peer, sid, &told)?;
+                }
                 return Ok(after);
             }
             Plain::Body(bytes) => Body::decode(&bytes).map_err(|_| RefusalReason::Malformed)?,
@@ -85,7 +87,7 @@ impl Endpoint {
             topic,
             stream,
             sequence: counter.into(),
-            via: Via::Session { epoch, changes },
+            via: Via::Session { epoch, restored, changes },
         };
         let after = match body {
             Body::Receipt(receipt) => {

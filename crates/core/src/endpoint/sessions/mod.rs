@@ -8,6 +8,7 @@
 //! The old session stays current at the responder until the new one's first record, so a replayed or abandoned m1 hurts
 //! nothing. All of it is in rows before anything leaves.
 
+mod anew;
 mod arrive;
 mod carry;
 mod establish;
@@ -27,6 +28,7 @@ pub(super) use carry::RESEND_PAUSE;
 pub use policy::SessionPolicy;
 pub(super) use records::Judged;
 pub(super) use respond::{Answering, OpeningM1};
+pub(super) use row::peer_of;
 pub(super) use seal::Carrier;
 pub use status::{SessionStage, SessionStatus};
 
@@ -42,6 +44,7 @@ use crate::session::{Parts, Session};
 use crate::store::Change;
 use crate::time::{Monotonic, UnixTime};
 
+use anew::Anew;
 use rest::Awake;
 use sids::Sids;
 use topics::TopicHashes;
@@ -63,6 +66,8 @@ pub(super) struct Sessions {
     sids: Sids,
     /// Rows of sessions that ended with our former keys, to be deleted at the start.
     pub(super) over: Vec<Change>,
+    /// Peers whose sessions were lost with their rows.
+    anew: Anew,
     /// Our m1s on their way.
     waiting: BTreeMap<HandshakeId, PeerId>,
     timers: BTreeSet<(Monotonic, PeerId)>,
@@ -217,6 +222,7 @@ impl Sessions {
             pairs: BTreeMap::new(),
             sids: Sids::default(),
             over: Vec::new(),
+            anew: Anew::default(),
             waiting: BTreeMap::new(),
             timers: BTreeSet::new(),
             awake: Awake::default(),
@@ -271,7 +277,7 @@ impl Sessions {
         let timer = self.timers.first().map(|(at, _)| *at);
         let left = |ends: UnixTime| Duration::from_secs(ends.0.saturating_sub(at.0));
         let expiry = self.expiries.first().map(|(ends, _)| now.plus(left(*ends)));
-        [timer, expiry, self.awake.deadline()].into_iter().flatten().min()
+        [timer, expiry, self.awake.deadline(), self.anew.deadline()].into_iter().flatten().min()
     }
 
     /// Takes pairs of which a session's certificates are over: some at a time, for a fleet's may all end at once.

@@ -4,6 +4,8 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::time::Duration;
 
+use zeroize::Zeroizing;
+
 use super::{Attempts, HalfOpen, Initiating, Live, Pair, Rank, Sessions, Slot};
 use crate::codec::{DecodeError, Reader, Writer};
 use crate::crypto::backend::Backend;
@@ -24,7 +26,8 @@ impl Live {
         writer.uint(self.rank.attempt).bool(self.rank.favoured);
         writer.bytes(self.own.as_bytes()).bytes(self.peer.as_bytes()).bytes(self.handshake.as_bytes());
         writer.uint(self.established.0).uint(self.ends.0);
-        writer.uint(self.erase_at.map_or(0, |(_, at)| at.0)).bytes(m2).bytes(&self.session.to_row());
+        writer.uint(self.erase_at.map_or(0, |(_, at)| at.0)).bytes(m2);
+        writer.bytes(&Zeroizing::new(self.session.to_row()));
         Change::Put { kind: RecordKind::Session, key: self.key(), value: writer.finish() }
     }
 
@@ -122,7 +125,7 @@ impl Stored {
 }
 
 impl Sessions {
-    /// A session of an earlier start.
+    /// A session of an earlier start. Nothing is taken of a row that cannot be read.
     pub(in crate::endpoint) fn restore_session(
         &mut self,
         backend: Backend,
@@ -132,6 +135,10 @@ impl Sessions {
         at: UnixTime,
     ) -> Result<(), DecodeError> {
         let Stored { peer, slot, mut live, m2, erase_at } = Stored::decode(backend, &row.value, now)?;
+        let place = self.pairs.get(&peer).and_then(|pair| pair.live(slot));
+        if live.session.sid_in().as_bytes() != row.key.as_slice() || place.is_some() {
+            return Err(DecodeError::Value);
+        }
         live.overdue = true;
         live.session.shrink();
         // With other keys of ours it is over, and its secrets must not stay.
@@ -161,7 +168,7 @@ impl Sessions {
         Ok(())
     }
 
-    /// Attempts of earlier starts, and an m1 that was out.
+    /// Attempts of earlier starts, and an m1 that was out. Nothing is taken of a row that cannot be read.
     pub(in crate::endpoint) fn restore_handshake(
         &mut self,
         backend: Backend,
@@ -195,4 +202,22 @@ impl Sessions {
         self.schedule(&peer);
         Ok(())
     }
+
+    /// Of pairs whose row of attempts is gone: no fewer were made than their sessions say. Lower ones could only begin sessions
+    /// that go behind those.
+    pub(in crate::endpoint) fn restore_attempts(&mut self) {
+        for pair in self.pairs.values_mut().filter(|pair| pair.attempts == Attempts::default()) {
+            let lives = Slot::ALL.into_iter().filter_map(|slot| pair.live(slot));
+            let Some(newest) = lives.max_by_key(|live| live.rank) else { continue };
+            let (own, peer, attempt) = (newest.own, newest.peer, newest.rank.attempt);
+            pair.attempts = Attempts { own, peer, ours: attempt, theirs: attempt };
+        }
+    }
+}
+
+/// Whose session an unreadable row was, if it still says so.
+pub(in crate::endpoint) fn peer_of(row: &Row) -> Option<PeerId> {
+    let mut reader = Reader::new(&row.value).ok()?;
+    reader.array().ok()?;
+    PeerId::new(&reader.text(MAX_PEER_ID).ok()?).ok()
 }

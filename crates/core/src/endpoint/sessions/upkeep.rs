@@ -195,12 +195,16 @@ impl Endpoint {
                 }
             }
             Control::Offer(offer) => {
+                // The same offer again has the same answer, which is in the row already.
+                let again = live.session.has_accepted();
                 let accept =
                     live.session.accept(&mut *self.random, offer).map_err(|_| RefusalReason::OutOfTurn)?;
                 live.turn_asked = None;
-                let change = live.change(peer, slot, &[]);
-                let after = self.barrier.persist(alloc::vec![change], Vec::new());
-                live.session.written(after.position());
+                if !again {
+                    let change = live.change(peer, slot, &[]);
+                    let after = self.barrier.persist(alloc::vec![change], Vec::new());
+                    live.session.written(after.position());
+                }
                 self.send_in_parts(peer, Control::Accept(accept));
             }
             Control::Accept(accept) => {
@@ -225,6 +229,7 @@ impl Endpoint {
             Control::YourTurn => {
                 // Now, or once the epoch before is over.
                 live.overdue |= live.session.is_our_turn();
+                self.turn_ratchet(peer);
             }
         }
         self.sessions.schedule(peer);

@@ -380,13 +380,9 @@ fn what_publishers_hand_out_is_bounded() {
     let (_, first, _) = take(&identity, 0, FILTER);
     assert_eq!(take(&identity, 1, FILTER).0, Ok(Accepted::New { dropped: None }));
     let (accepted, _, len) = take(&identity, 2, FILTER);
-    assert_eq!((accepted, len), (Ok(Accepted::New { dropped: Some((first, 0)) }), MAX_EPOCHS));
-    let others: Vec<_> = (0..4).map(|n| Identity::new(&alloc::format!("other-{n}"), 50 + n)).collect();
-    for (n, other) in others.iter().enumerate() {
-        let (accepted, ..) = take(other, 2, "same/id");
-        assert_eq!(accepted.is_ok(), n < MAX_SAME_ID - 1, "{n}");
-    }
-    let mut taken = MAX_EPOCHS + MAX_SAME_ID - 1;
+    let oldest = (identity.sender.fingerprint, first, 0);
+    assert_eq!((accepted, len), (Ok(Accepted::New { dropped: Some(oldest) }), MAX_EPOCHS));
+    let mut taken = MAX_EPOCHS;
     for n in 0..MAX_PER_SOURCE as u64 + 1 {
         let (accepted, ..) = take(&identity, 100 + n, &alloc::format!("many/{n}"));
         assert_eq!(accepted.is_ok(), n < (MAX_PER_SOURCE - MAX_EPOCHS) as u64, "{n}");
@@ -394,4 +390,87 @@ fn what_publishers_hand_out_is_bounded() {
     }
     assert_eq!(take(&identity, 1000, "many/x").2, taken);
     assert!(taken <= MAX_GROUPS);
+}
+
+/// Publishers that agree on an id occupy no other's.
+#[test]
+fn an_id_that_many_publishers_share_is_still_everyones_own() {
+    let (_, mut publisher, ..) = group();
+    publisher.add(at(0), peer(3)).unwrap();
+    let key = publisher.hand_out(&peer(3)).unwrap();
+    let record = publish(&mut publisher, b"genuine");
+    let header = Header::parse(&record).unwrap();
+    let mut all = Subscriptions::default();
+    for n in 0..3 * MAX_SAME_ID as u64 {
+        let thief = Identity::new(&alloc::format!("thief-{n}"), 50 + n);
+        let mut squatter = thief.publisher(SessionSuite::Hybrid, 2);
+        assert_eq!(squatter.gid(), key.gid, "the same random source");
+        squatter.add(at(0), peer(3)).unwrap();
+        let squatted = squatter.hand_out(&peer(3)).unwrap();
+        all.accept(default_backend(), thief.source(), &squatted).unwrap();
+    }
+    let identity = Identity::new("press-7", 1);
+    all.accept(default_backend(), identity.source(), &key).unwrap();
+    let opened = all.open(at(0), TOPIC, &header, &record).unwrap();
+    assert_eq!(member_message(opened).name().publisher, identity.sender.fingerprint);
+    assert_eq!(all.sources_of(TOPIC, key.gid, 0).len(), 3 * MAX_SAME_ID + 1);
+    all.prefer(&identity.sender.fingerprint, key.gid, 0);
+    assert_eq!(all.sources_of(TOPIC, key.gid, 0)[0], identity.source(), "tried first from now on");
+}
+
+/// What one that did not make a record says of it is nobody's word: its window may be anywhere, and its counters full.
+#[test]
+fn a_publisher_of_the_same_id_does_not_refuse_anothers_records() {
+    let (identity, mut publisher, ..) = group();
+    publisher.add(at(0), peer(3)).unwrap();
+    let key = publisher.hand_out(&peer(3)).unwrap();
+    let records = publish_many(&mut publisher, 2);
+    let thief = Identity::new("thief", 50);
+    let mut squatter = thief.publisher(SessionSuite::Hybrid, 2);
+    squatter.add(at(0), peer(3)).unwrap();
+    let squatted = squatter.hand_out(&peer(3)).unwrap();
+    let mut all = Subscriptions::default();
+    all.accept(default_backend(), thief.source(), &squatted).unwrap();
+    let one = all.get_mut(&thief.sender.fingerprint, key.gid, 0).unwrap();
+    let first = Header::parse(&records[0]).unwrap();
+    for n in 0..MAX_CANDIDATES {
+        let forged = forge(one, first.counter, &[n as u8]);
+        open(one, &forged).unwrap();
+    }
+    all.accept(default_backend(), identity.source(), &key).unwrap();
+    assert!(all.open(at(0), TOPIC, &first, &records[0]).is_ok(), "its counter is full at the other's");
+    let one = all.get_mut(&thief.sender.fingerprint, key.gid, 0).unwrap();
+    (one.floor, one.head) = (2_000, 2_000);
+    let second = Header::parse(&records[1]).unwrap();
+    assert!(all.open(at(0), TOPIC, &second, &records[1]).is_ok(), "it is too old for the other");
+    let forged = [&records[1][..records[1].len() - 1], &[!records[1][records[1].len() - 1]]].concat();
+    assert!(all.open(at(0), TOPIC, &second, &forged).is_err());
+}
+
+/// Sixteen that take all they may leave none for anybody else, unless somebody gives way.
+#[test]
+fn publishers_with_much_give_way_to_those_with_less() {
+    let mut all = Subscriptions::default();
+    let take = |all: &mut Subscriptions, identity: &Identity, n: u64| {
+        let (me, filter) = (identity.sender.clone(), TopicFilter::new(&alloc::format!("many/{n}")).unwrap());
+        let (backend, random) = (default_backend(), &mut Counting(n + 1));
+        let mut publisher = Publisher::new(backend, random, SessionSuite::Hybrid, me, filter, at(0)).unwrap();
+        publisher.add(at(0), peer(1)).unwrap();
+        all.accept(backend, identity.source(), &publisher.hand_out(&peer(1)).unwrap())
+    };
+    let greedy: Vec<_> = (0..16).map(|n| Identity::new(&alloc::format!("greedy-{n}"), 50 + n)).collect();
+    for identity in &greedy {
+        for n in 0..MAX_PER_SOURCE as u64 {
+            assert_eq!(take(&mut all, identity, n), Ok(Accepted::New { dropped: None }));
+        }
+    }
+    assert_eq!(all.len(), MAX_GROUPS);
+    let modest = Identity::new("press-7", 1);
+    for n in 0..3 {
+        let Ok(Accepted::New { dropped: Some((of, ..)) }) = take(&mut all, &modest, n) else { panic!("{n}") };
+        assert!(greedy.iter().any(|identity| identity.sender.fingerprint == of));
+    }
+    assert_eq!(all.len(), MAX_GROUPS);
+    assert!(take(&mut all, &greedy[0], 999).is_err(), "for one with as many as any other there is none");
+    assert_eq!(all.of_source(&modest.sender.fingerprint).count(), 3, "and nothing of the modest one's");
 }
