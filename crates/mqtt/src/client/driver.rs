@@ -315,6 +315,9 @@ impl Driver {
             Woken::Consumed(message) => self.consume(message),
             Woken::Finished(finished) => {
                 self.finish(finished);
+                while let Some(finished) = self.outgoing.finished_too() {
+                    self.finish(finished);
+                }
             }
             // The turn that follows does what there is room for.
             Woken::Room => {}
