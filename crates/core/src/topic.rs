@@ -116,13 +116,18 @@ impl TopicFilter {
         if topic.starts_with('$') && self.0.starts_with(['+', '#']) {
             return false;
         }
-        let (mut filter, mut levels) = (self.0.split('/'), topic.split('/'));
+        // Every message is matched a few times: byte by byte, as wildcards stand alone in their levels.
+        let (mut filter, mut topic) = (self.0.as_bytes(), topic.as_bytes());
         loop {
-            match (filter.next(), levels.next()) {
-                (Some("#"), _) => return true,
-                (Some("+"), Some(_)) => {}
-                (Some(wanted), Some(level)) if wanted == level => {}
-                (None, None) => return true,
+            match (filter, topic) {
+                ([b'#', ..], _) | ([], []) | (b"/#", []) => return true,
+                ([b'+', rest @ ..], _) => {
+                    let level = topic.iter().take_while(|byte| **byte != b'/').count();
+                    (filter, topic) = (rest, topic.get(level..).unwrap_or_default());
+                }
+                ([wanted, rest @ ..], [byte, more @ ..]) if wanted == byte => {
+                    (filter, topic) = (rest, more);
+                }
                 _ => return false,
             }
         }
@@ -155,6 +160,10 @@ textual!(TopicFilter);
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 mod tests {
+    use alloc::vec::Vec;
+
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -174,6 +183,22 @@ mod tests {
             ("a/+/b", "a//b", true),
         ] {
             assert_eq!(TopicFilter::new(filter).unwrap().matches(topic), expected, "{filter} {topic}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_filter_matches_level_by_level(filter in "[ab+#/$]{1,8}", topic in "[ab/$]{1,8}") {
+            let Ok(filter) = TopicFilter::new(&filter) else { return Ok(()) };
+            let levels = |wildcards: Vec<&str>, levels: Vec<&str>| {
+                let open = wildcards.last() == Some(&"#");
+                let fixed = wildcards.len() - usize::from(open);
+                let alike = wildcards.iter().zip(&levels).take(fixed).all(|(a, b)| *a == "+" || a == b);
+                alike && (levels.len() == fixed || open && levels.len() > fixed)
+            };
+            let hidden = topic.starts_with('$') && filter.as_str().starts_with(['+', '#']);
+            let expected = !hidden && levels(filter.as_str().split('/').collect(), topic.split('/').collect());
+            prop_assert_eq!(filter.matches(&topic), expected);
         }
     }
 
