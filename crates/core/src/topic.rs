@@ -1,6 +1,7 @@
 //! MQTT topic names and filters (MQTT 5.0 §4.7), bounded.
 
 use alloc::string::String;
+use alloc::sync::Arc;
 use core::fmt;
 
 use thiserror::Error;
@@ -36,9 +37,10 @@ fn check_text(text: &str) -> Result<(), TopicError> {
     if text.chars().any(char::is_control) { Err(TopicError::Control) } else { Ok(()) }
 }
 
-/// A topic name: what a message is published on. The sender's topic name is the *logical topic* that is bound.
+/// A topic name: what a message is published on. The sender's topic name is the *logical topic* that is bound. A clone shares
+/// its text.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Topic(String);
+pub struct Topic(Arc<str>);
 
 impl Topic {
     /// Checks and copies.
@@ -50,6 +52,11 @@ impl Topic {
     /// As text.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// The text, shared.
+    pub(crate) fn into_text(self) -> Arc<str> {
+        self.0
     }
 }
 

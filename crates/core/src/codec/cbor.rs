@@ -4,6 +4,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use minicbor::data::Type;
+use minicbor::encode::write::Cursor;
 use minicbor::{Decoder, Encoder};
 use thiserror::Error;
 
@@ -94,6 +95,22 @@ impl Writer {
     /// Null, where an optional item is absent.
     pub fn null(&mut self) -> &mut Self {
         let _ = self.0.null();
+        self
+    }
+
+    /// A byte string of what `write` writes.
+    pub(crate) fn bytes_of(&mut self, write: impl FnOnce(&mut Self)) -> &mut Self {
+        /// The head of most: of 256 to 65,535 bytes.
+        const HEAD: usize = 3;
+        let start = self.len();
+        self.encoded(&[0; HEAD]);
+        write(self);
+        let length = self.len() - start - HEAD;
+        let mut head = Encoder::new(Cursor::new([0; 9]));
+        let _ = head.bytes_len(length as u64);
+        let head = head.into_writer();
+        let head = head.get_ref().iter().take(head.position()).copied();
+        self.0.writer_mut().splice(start..start + HEAD, head);
         self
     }
 
