@@ -1,6 +1,7 @@
 //! MQTT topic names and filters (MQTT 5.0 §4.7), bounded.
 
 use alloc::string::String;
+use alloc::sync::Arc;
 use core::fmt;
 
 use thiserror::Error;
@@ -36,9 +37,10 @@ fn check_text(text: &str) -> Result<(), TopicError> {
     if text.chars().any(char::is_control) { Err(TopicError::Control) } else { Ok(()) }
 }
 
-/// A topic name: what a message is published on. The sender's topic name is the *logical topic* that is bound.
+/// A topic name: what a message is published on. The sender's topic name is the *logical topic* that is bound. A clone shares
+/// its text.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Topic(String);
+pub struct Topic(Arc<str>);
 
 impl Topic {
     /// Checks and copies.
@@ -50,6 +52,11 @@ impl Topic {
     /// As text.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// The text, shared.
+    pub(crate) fn into_text(self) -> Arc<str> {
+        self.0
     }
 }
 
@@ -116,13 +123,18 @@ impl TopicFilter {
         if topic.starts_with('$') && self.0.starts_with(['+', '#']) {
             return false;
         }
-        let (mut filter, mut levels) = (self.0.split('/'), topic.split('/'));
+        // Every message is matched a few times: byte by byte, as wildcards stand alone in their levels.
+        let (mut filter, mut topic) = (self.0.as_bytes(), topic.as_bytes());
         loop {
-            match (filter.next(), levels.next()) {
-                (Some("#"), _) => return true,
-                (Some("+"), Some(_)) => {}
-                (Some(wanted), Some(level)) if wanted == level => {}
-                (None, None) => return true,
+            match (filter, topic) {
+                ([b'#', ..], _) | ([], []) | (b"/#", []) => return true,
+                ([b'+', rest @ ..], _) => {
+                    let level = topic.iter().take_while(|byte| **byte != b'/').count();
+                    (filter, topic) = (rest, topic.get(level..).unwrap_or_default());
+                }
+                ([wanted, rest @ ..], [byte, more @ ..]) if wanted == byte => {
+                    (filter, topic) = (rest, more);
+                }
                 _ => return false,
             }
         }
@@ -155,6 +167,10 @@ textual!(TopicFilter);
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 mod tests {
+    use alloc::vec::Vec;
+
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -174,6 +190,22 @@ mod tests {
             ("a/+/b", "a//b", true),
         ] {
             assert_eq!(TopicFilter::new(filter).unwrap().matches(topic), expected, "{filter} {topic}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_filter_matches_level_by_level(filter in "[ab+#/$]{1,8}", topic in "[ab/$]{1,8}") {
+            let Ok(filter) = TopicFilter::new(&filter) else { return Ok(()) };
+            let levels = |wildcards: Vec<&str>, levels: Vec<&str>| {
+                let open = wildcards.last() == Some(&"#");
+                let fixed = wildcards.len() - usize::from(open);
+                let alike = wildcards.iter().zip(&levels).take(fixed).all(|(a, b)| *a == "+" || a == b);
+                alike && (levels.len() == fixed || open && levels.len() > fixed)
+            };
+            let hidden = topic.starts_with('$') && filter.as_str().starts_with(['+', '#']);
+            let expected = !hidden && levels(filter.as_str().split('/').collect(), topic.split('/').collect());
+            prop_assert_eq!(filter.matches(&topic), expected);
         }
     }
 

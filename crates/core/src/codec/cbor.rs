@@ -6,6 +6,7 @@ use core::convert::Infallible;
 
 use minicbor::data::Type;
 use minicbor::encode::Write;
+use minicbor::encode::write::Cursor;
 use minicbor::{Decoder, Encoder};
 use thiserror::Error;
 use zeroize::Zeroize;
@@ -29,6 +30,21 @@ impl Growing {
             before.zeroize();
         }
         self.0.extend_from_slice(bytes);
+    }
+
+    /// Puts `bytes` in the place of the `room` bytes at `at`, and moves what follows.
+    fn replace(&mut self, at: usize, room: usize, bytes: &[u8]) {
+        let follows = at + room..self.0.len();
+        let end = follows.len() + at + bytes.len();
+        self.append(&alloc::vec![0; bytes.len().saturating_sub(room)]);
+        self.0.copy_within(follows, at + bytes.len());
+        if let Some(place) = self.0.get_mut(at..at + bytes.len()) {
+            place.copy_from_slice(bytes);
+        }
+        if let Some(left) = self.0.get_mut(end..) {
+            left.zeroize();
+        }
+        self.0.truncate(end);
     }
 
     /// Moves to a larger place if `more` bytes have none; gives the one before, as it was.
@@ -134,6 +150,22 @@ impl Writer {
     /// Null, where an optional item is absent.
     pub fn null(&mut self) -> &mut Self {
         let _ = self.0.null();
+        self
+    }
+
+    /// A byte string of what `write` writes.
+    pub(crate) fn bytes_of(&mut self, write: impl FnOnce(&mut Self)) -> &mut Self {
+        /// The head of most: of 256 to 65,535 bytes.
+        const HEAD: usize = 3;
+        let start = self.len();
+        self.encoded(&[0; HEAD]);
+        write(self);
+        let length = self.len() - start - HEAD;
+        let mut head = Encoder::new(Cursor::new([0; 9]));
+        let _ = head.bytes_len(length as u64);
+        let head = head.into_writer();
+        let written = head.get_ref().get(..head.position()).unwrap_or_default();
+        self.0.writer_mut().replace(start, HEAD, written);
         self
     }
 
@@ -281,6 +313,22 @@ impl<'a> Reader<'a> {
 #[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_byte_string_written_in_its_place_is_the_same() {
+        for length in [0, 23, 24, 255, 256, 65_535, 65_536] {
+            let bytes = alloc::vec![0xa5; length];
+            let (mut beside, mut in_place) = (Writer::new(), Writer::new());
+            beside.uint(7).bytes(&bytes).uint(9);
+            in_place
+                .uint(7)
+                .bytes_of(|writer| {
+                    writer.encoded(&bytes);
+                })
+                .uint(9);
+            assert_eq!(in_place.finish(), beside.finish(), "{length}");
+        }
+    }
 
     /// What the vector would do by itself leaves the bytes where they were.
     #[test]

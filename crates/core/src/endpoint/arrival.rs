@@ -118,16 +118,15 @@ impl Endpoint {
             Tracking::Volatile(origin) => self.inbox.volatile_gap(&from.peer, from.stream, origin),
             _ => 0,
         };
-        let Arrival { peer, topic, stream, sequence, via, .. } = &from;
-        let protection = match via {
+        let protection = match from.via {
             Via::Envelope => Protection::Envelope,
-            Via::Session { epoch, .. } => Protection::Session { epoch: *epoch },
+            Via::Session { epoch, .. } => Protection::Session { epoch },
         };
         let mut message = Message {
-            peer: peer.clone(),
-            topic: topic.clone(),
-            stream: *stream,
-            sequence: *sequence,
+            peer: from.peer.clone(),
+            topic: core::mem::take(&mut from.topic),
+            stream: from.stream,
+            sequence: from.sequence,
             origin,
             id: None,
             redelivered: false,

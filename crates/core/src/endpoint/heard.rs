@@ -179,7 +179,8 @@ impl OfBoot {
     }
 
     fn change(&self, peer: &PeerId, stream: StreamId) -> Change {
-        let mut writer = Writer::new();
+        // Most have heard everything.
+        let mut writer = Writer::with_capacity(32);
         writer.array(5).uint(self.order);
         self.settled.encode(&mut writer);
         writer.uint(self.forgotten);

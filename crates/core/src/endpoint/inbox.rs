@@ -11,7 +11,7 @@ use super::output::{Message, Protection};
 use crate::budget::{Bucket, Rate};
 use crate::codec::{DecodeError, Reader, Writer};
 use crate::delivery::Origin;
-use crate::envelope::{Body, Content, Tracking, encode_message};
+use crate::envelope::{Body, Content, MESSAGE_OVERHEAD, Tracking, write_message};
 use crate::ids::{MAX_PEER_ID, PeerId, StreamId};
 use crate::store::{Change, RecordKind, Row};
 use crate::time::Monotonic;
@@ -86,11 +86,11 @@ impl Inbox {
         self.unconsumed.insert(id, size);
         self.bytes += size;
         let tracking = message.origin.map_or(Tracking::None, Tracking::Durable);
-        let body = encode_message(&message.content, tracking);
-        let mut writer =
-            Writer::with_capacity(body.len() + message.topic.len() + message.peer.as_str().len() + 32);
+        let names = message.topic.len() + message.peer.as_str().len();
+        let mut writer = Writer::with_capacity(message.content.payload.len() + MESSAGE_OVERHEAD + names + 32);
         writer.array(6).text(message.peer.as_str()).uint(message.stream.value().into());
-        writer.uint(message.sequence).text(&message.topic).bytes(&body);
+        writer.uint(message.sequence).text(&message.topic);
+        writer.bytes_of(|body| write_message(body, &message.content, tracking));
         writer.optional_uint(match message.protection {
             Protection::Envelope => None,
             Protection::Session { epoch } => Some(epoch.into()),

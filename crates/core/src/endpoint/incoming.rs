@@ -80,10 +80,10 @@ impl Endpoint {
         since: Monotonic,
         delivery: Option<DeliveryId>,
         topic: String,
-        payload: Vec<u8>,
+        mut payload: Vec<u8>,
     ) {
         let control = self.topics.is_control(&topic);
-        match self.judge_record(&topic, control, &payload) {
+        match self.judge_record(&topic, control, &mut payload) {
             Ok(Judged::Open(genuine)) => {
                 let peer = genuine.peer.clone();
                 match self.take_record(genuine, topic, control) {

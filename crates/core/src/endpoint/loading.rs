@@ -81,6 +81,9 @@ impl Recency {
     }
 
     fn renew(&mut self, used: u64) -> u64 {
+        if used == self.last {
+            return used;
+        }
         let Some(peer) = self.order.remove(&used) else { return used };
         self.last += 1;
         self.order.insert(self.last, peer);

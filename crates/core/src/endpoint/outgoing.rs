@@ -1,7 +1,7 @@
 //! Messages out: permission and a durable place in the outbox; then, as the link allows, a sequence, the seal, the
 //! signature, the exact bytes on disk, and only then the network.
 
-use alloc::string::String;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::time::Duration;
 
@@ -135,7 +135,7 @@ impl Endpoint {
         let origin = self.outbox.next_origin(&lane);
         let entry = Entry {
             lane,
-            topic: topic.as_str().into(),
+            topic: topic.into_text(),
             item: Item::Message(content, origin),
             priority,
             accepted: self.clock.floor(),
@@ -265,7 +265,13 @@ impl Endpoint {
         if self.outbox.entry(row).is_some_and(Entry::is_message) {
             return self.give_up_as(row, LossReason::Unsendable, reason);
         }
-        if let Some((_, changes)) = self.outbox.remove(row) {
+        self.drop_entry(row);
+    }
+
+    /// Forgets an entry of which everybody was told who has to know.
+    pub(super) fn drop_entry(&mut self, row: RowId) {
+        let mut changes = Vec::new();
+        if self.outbox.remove(row, &mut changes).is_some() {
             self.barrier.persist(changes, Vec::new());
         }
     }
@@ -274,7 +280,6 @@ impl Endpoint {
     fn seal(&mut self, row: RowId) -> Result<(), NotNow> {
         let entry = self.outbox.entry(row).ok_or(NotNow::Wait)?;
         let key = entry.lane.clone();
-        let topic = self.topic_of(entry);
         let command = entry.class() == MessageClass::Command;
         match self.carrier(&key.peer) {
             Carrier::Session => return self.carry(row),
@@ -283,6 +288,7 @@ impl Endpoint {
             Carrier::Envelope if command => return Err(NotNow::Wait),
             Carrier::Envelope => {}
         }
+        let topic = self.topic_of(self.outbox.entry(row).ok_or(NotNow::Wait)?);
         let to = self.addressee(&key.peer, &topic)?;
         let counter = counters::counter_key(self.own.certificate.key_id(), to.recipient, key.stream);
         let lane = self.outbox.lane_mut(&key).ok_or(NotNow::Wait)?;
@@ -301,10 +307,10 @@ impl Endpoint {
     }
 
     /// Reports go to the receiver's own topic, whatever it subscribes to.
-    pub(super) fn topic_of(&self, entry: &Entry) -> String {
+    pub(super) fn topic_of(&self, entry: &Entry) -> Arc<str> {
         match entry.item {
-            Item::Message(..) => entry.topic.clone(),
-            Item::Lost { .. } => self.topics.control(&entry.lane.peer),
+            Item::Message(..) => Arc::clone(&entry.topic),
+            Item::Lost { .. } => self.topics.control(&entry.lane.peer).into(),
         }
     }
 
@@ -345,7 +351,7 @@ impl Endpoint {
         let Some(sealed) = &entry.sealed else { return };
         let transmit = Transmit {
             purpose: Purpose::Message { peer: entry.lane.peer.clone(), id: OutboxId(row.0) },
-            topic: self.topic_of(entry),
+            topic: (*self.topic_of(entry)).into(),
             payload: sealed.packet.clone(),
             retain: false,
         };

@@ -196,8 +196,7 @@ impl Endpoint {
         let mut confirmed = Vec::new();
         let (mut tickets, mut count) = (Vec::<Ticket>::new(), 0);
         for row in done {
-            let Some((entry, deletions)) = self.outbox.remove(*row) else { continue };
-            changes.extend(deletions);
+            let Some(entry) = self.outbox.remove(*row, &mut changes) else { continue };
             tickets.extend(entry.ticket);
             match &entry.item {
                 Item::Message(..) => count += 1,
@@ -323,9 +322,9 @@ impl Endpoint {
         let row = RowId(id.0);
         if self.outbox.entry(row).is_some_and(Entry::is_message) {
             self.give_up(row, LossReason::Unsendable);
-        } else if let Some((_, changes)) = self.outbox.remove(row) {
+        } else {
             // Not even the report can pass; our application has been told before.
-            self.barrier.persist(changes, Vec::new());
+            self.drop_entry(row);
         }
         self.pump();
     }
@@ -360,8 +359,7 @@ impl Endpoint {
             let (mut changes, mut tickets) = (Vec::new(), Vec::<Ticket>::new());
             let (mut certain, mut uncertain) = (0, 0);
             for row in rows {
-                let Some((entry, deletions)) = self.outbox.remove(row) else { continue };
-                changes.extend(deletions);
+                let Some(entry) = self.outbox.remove(row, &mut changes) else { continue };
                 tickets.extend(entry.ticket);
                 let left = entry.may_have_left(self.outbox.boot);
                 let count = if left { &mut uncertain } else { &mut certain };

@@ -1,5 +1,6 @@
 //! Sealing in envelopes: a sequence, the ciphertext, and, once the provider has signed, the packet. Persisted before it leaves.
 
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::time::Duration;
 
@@ -81,7 +82,7 @@ impl Endpoint {
             entry.sealing = None;
             let sealed = Sealed { sender, sequence, recipient, prekey, usable_until, packet };
             let change = sealed.change(row);
-            entry.sealed = Some(sealed);
+            entry.sealed = Some(Box::new(sealed));
             entry.transmitted = true;
             let after = self.barrier.persist(alloc::vec![change], Vec::new());
             self.transmit(after, row);

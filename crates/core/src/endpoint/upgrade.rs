@@ -154,7 +154,7 @@ impl UpgradeFromFormat2 {
             carried: None,
             durable: Durable::NOW,
             lane,
-            topic,
+            topic: topic.into(),
             item,
             priority,
             accepted,

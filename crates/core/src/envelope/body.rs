@@ -15,7 +15,7 @@ const KEY_VOLATILE: i64 = 8;
 const KEY_LOSS: i64 = 9;
 const KEY_RECEIPT: i64 = 10;
 /// What a message without properties takes beside its payload, at most, in bytes.
-const MESSAGE_OVERHEAD: usize = 48;
+pub(crate) const MESSAGE_OVERHEAD: usize = 48;
 
 /// The plaintext of an envelope.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -104,8 +104,13 @@ impl Body {
 
 /// A [`Body::Message`] of these, encoded.
 pub(crate) fn encode_message(content: &Content, tracking: Tracking) -> Vec<u8> {
-    let mut buffer = Writer::with_capacity(content.payload.len() + MESSAGE_OVERHEAD);
-    let writer = &mut buffer;
+    let mut writer = Writer::with_capacity(content.payload.len() + MESSAGE_OVERHEAD);
+    write_message(&mut writer, content, tracking);
+    writer.finish()
+}
+
+/// The same into `writer`.
+pub(crate) fn write_message(writer: &mut Writer, content: &Content, tracking: Tracking) {
     let optional = [
         content.content_type.is_some(),
         content.response_topic.is_some(),
@@ -133,7 +138,6 @@ pub(crate) fn encode_message(content: &Content, tracking: Tracking) -> Vec<u8> {
         Tracking::Durable(origin) => origin.encode(writer.int(KEY_ORIGIN)),
         Tracking::Volatile(origin) => origin.encode(writer.int(KEY_VOLATILE)),
     }
-    buffer.finish()
 }
 
 fn decode_message(reader: &mut Reader<'_>, class: MessageClass, pairs: u64) -> Result<Body, DecodeError> {

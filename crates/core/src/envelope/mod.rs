@@ -12,8 +12,8 @@ mod open;
 mod packet;
 mod seal;
 
-pub(crate) use body::encode_message;
 pub use body::{Body, Tracking};
+pub(crate) use body::{MESSAGE_OVERHEAD, encode_message, write_message};
 pub use content::{Content, MAX_PROPERTY, MessageClass};
 pub use open::{OpenFailure, OpenedEnvelope, PendingOpen};
 pub use packet::{HEADER_LEN, Packet, PacketError, VERSION};

@@ -1,10 +1,11 @@
 //! The task that feeds the endpoint and carries out what it asks for.
 
+mod alarm;
 mod batch;
 mod inputs;
 mod outputs;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -15,9 +16,11 @@ use pqc_iiot_core::time::{Monotonic, Now, UnixTime};
 use pqc_iiot_provider::datadir::DataDir;
 use pqc_iiot_provider::store::{Batch, Completion, Writer, WriterError};
 
+use self::alarm::Alarm;
 use super::acks::Acks;
 use super::event::{ClientEvent, Taken};
 use super::handle::{PublishError, Request, Sender, Work};
+use super::numbered::Numbered;
 use super::open::Storage;
 use super::outgoing::{Finished, Outgoing};
 use super::provider_thread::{Answer, ProviderThread};
@@ -85,16 +88,17 @@ pub(super) struct Driver {
     acknowledged: Vec<AckToken>,
     outgoing: Outgoing,
     subscriptions: mpsc::UnboundedSender<(String, bool)>,
-    tickets: HashMap<Ticket, Sender>,
+    tickets: Numbered<Ticket, Sender>,
     /// For whoever waits for them, at the end of the turn.
     settled: Vec<(Sender, Result<(), PublishError>)>,
-    consumers: HashMap<Ticket, oneshot::Sender<()>>,
+    consumers: Numbered<Ticket, oneshot::Sender<()>>,
     consumed: mpsc::UnboundedReceiver<InboxId>,
     taken: Arc<Taken>,
     last_ticket: u64,
     /// What the endpoint was last told that the transport takes.
     room: usize,
     deadline: Option<tokio::time::Instant>,
+    alarm: Alarm,
     connected_before: bool,
     /// Why nothing becomes durable at present.
     store_waits: Option<String>,
@@ -218,14 +222,15 @@ impl Driver {
             acknowledged: Vec::new(),
             outgoing: Outgoing::new(limits.window),
             subscriptions,
-            tickets: HashMap::new(),
+            tickets: Numbered::default(),
             settled: Vec::new(),
-            consumers: HashMap::new(),
+            consumers: Numbered::default(),
             consumed,
             taken,
             room: usize::MAX,
             last_ticket: 0,
             deadline: None,
+            alarm: Alarm::new(clock.0.into()),
             connected_before: false,
             store_waits: None,
             closing: None,
@@ -272,17 +277,9 @@ impl Driver {
             if self.undelivered.len() >= self.max_undelivered {
                 self.deliver();
             }
-            let can_feed =
-                self.undelivered.len() < self.max_undelivered && self.endpoint.backlog() < MAX_BACKLOG;
-            let next = match can_feed {
-                false => None,
-                // Out of budget, messages wait here and not in the endpoint, which would have to drop some.
-                true if self.endpoint.is_congested() => self.control.pop_front(),
-                true => self.control.pop_front().or_else(|| self.inbound.pop_front()),
-            };
-            let Some((delivery, inbound)) = next else { break };
-            self.inbound_bytes -= inbound.len();
-            self.feed(inbound.into_input(delivery));
+            if !self.feed_inbound() {
+                break;
+            }
         }
         self.transmit()?;
         self.flush()?;
@@ -319,7 +316,7 @@ impl Driver {
             Some(message) = self.consumed.recv() => Woken::Consumed(message),
             finished = self.outgoing.finished() => Woken::Finished(finished),
             _ = self.events.reserve(), if !self.undelivered.is_empty() => Woken::Room,
-            () = sleep_until(self.deadline) => Woken::Deadline,
+            () = self.alarm.rings(self.deadline) => Woken::Deadline,
             () = sleep_until(in_hand) => Woken::Room,
             () = sleep_until(until) => return Err(Stop::Shutdown),
         };
@@ -334,6 +331,9 @@ impl Driver {
             Woken::Consumed(message) => self.consume(message),
             Woken::Finished(finished) => {
                 self.finish(finished);
+                while let Some(finished) = self.outgoing.finished_too() {
+                    self.finish(finished);
+                }
             }
             // The turn that follows does what there is room for.
             Woken::Room => {}

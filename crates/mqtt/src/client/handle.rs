@@ -264,6 +264,12 @@ impl SecureMqttClient {
     }
 
     async fn work(&self, work: Work) -> Result<(), PublishError> {
+        // A timeout begins with a look at the clock.
+        let work = match self.work.try_send(work) {
+            Ok(()) => return Ok(()),
+            Err(mpsc::error::TrySendError::Full(work)) => work,
+            Err(mpsc::error::TrySendError::Closed(_)) => return Err(PublishError::Closed),
+        };
         self.work.send_timeout(work, QUEUE_WAIT).await.map_err(|error| match error {
             mpsc::error::SendTimeoutError::Timeout(_) => PublishError::Busy,
             mpsc::error::SendTimeoutError::Closed(_) => PublishError::Closed,

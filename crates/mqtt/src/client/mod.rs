@@ -21,6 +21,7 @@ mod acks;
 mod driver;
 mod event;
 mod handle;
+mod numbered;
 mod open;
 mod outgoing;
 mod provider_thread;

@@ -1,13 +1,12 @@
 //! Packets on their way to the broker: a bounded number at the transport, byte-identical retries when a session is lost.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use futures_util::stream::{FuturesUnordered, Stream};
 
-use pqc_iiot_core::endpoint::{Purpose, Transmit};
+use pqc_iiot_core::endpoint::{OutboxId, Purpose, Transmit};
 use pqc_iiot_core::ids::PeerId;
 
 use crate::transport::{Completion, Outbound, PublishError, Qos, Transport};
@@ -20,19 +19,11 @@ struct Packet {
     withdrawn: bool,
 }
 
-/// A completion with its packet's place.
-struct Numbered {
+/// A packet that the transport was given.
+struct Sent {
     order: u64,
+    packet: Packet,
     completion: Completion,
-}
-
-impl Future for Numbered {
-    type Output = (u64, Result<(), PublishError>);
-
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let order = self.order;
-        Pin::new(&mut self.completion).poll(context).map(|result| (order, result))
-    }
 }
 
 /// What the transport said of a packet in the end.
@@ -46,9 +37,11 @@ pub(super) struct Outgoing {
     window: usize,
     next: u64,
     queue: VecDeque<(u64, Packet)>,
-    sent: HashMap<u64, Packet>,
-    /// Their completions: only those that have something to say are looked at.
-    completions: FuturesUnordered<Numbered>,
+    /// In the order in which they were given to the transport. Brokers acknowledge in that order (MQTT 5.0 §4.6), so only
+    /// the first is asked; what one acknowledges early is noticed in its turn.
+    sent: VecDeque<Sent>,
+    /// The newest message that was ever queued: one that is newer is neither queued nor under way.
+    newest: Option<OutboxId>,
     /// Not told to the caller yet.
     finished: VecDeque<Finished>,
 }
@@ -59,8 +52,8 @@ impl Outgoing {
             window,
             next: 0,
             queue: VecDeque::new(),
-            sent: HashMap::new(),
-            completions: FuturesUnordered::new(),
+            sent: VecDeque::new(),
+            newest: None,
             finished: VecDeque::new(),
         }
     }
@@ -74,24 +67,39 @@ impl Outgoing {
             message.qos = Qos::AtMostOnce;
         }
         let packet = Packet { purpose: transmit.purpose, message, withdrawn: false };
-        let under_way = |old: &Packet| old.same_bytes(&packet);
-        if acknowledged && !packet.message.retain && self.sent.values().any(under_way) {
+        if self.is_newest(&packet.purpose) {
+            return self.append(packet);
+        }
+        let under_way = |sent: &Sent| sent.packet.same_bytes(&packet);
+        if acknowledged && !packet.message.retain && self.sent.iter().any(under_way) {
             return;
         }
         match self.queue.iter_mut().find(|(_, old)| old.replaced_by(&packet)) {
             Some((_, old)) => *old = packet,
-            None => {
-                self.queue.push_back((self.next, packet));
-                self.next += 1;
-            }
+            None => self.append(packet),
         }
+    }
+
+    fn append(&mut self, packet: Packet) {
+        self.queue.push_back((self.next, packet));
+        self.next += 1;
+    }
+
+    /// Notes a message; whether none as new was ever queued.
+    fn is_newest(&mut self, purpose: &Purpose) -> bool {
+        let Purpose::Message { id, .. } = purpose else { return false };
+        let newest = self.newest.is_none_or(|newest| newest < *id);
+        if newest {
+            self.newest = Some(*id);
+        }
+        newest
     }
 
     /// Drops what is for `peer` and has not left; what is with the transport is not given to it again.
     pub(super) fn withdraw(&mut self, peer: &PeerId) {
         self.queue.retain(|(_, packet)| packet.purpose.peer() != Some(peer));
-        for packet in self.sent.values_mut().filter(|packet| packet.purpose.peer() == Some(peer)) {
-            packet.withdrawn = true;
+        for sent in self.sent.iter_mut().filter(|sent| sent.packet.purpose.peer() == Some(peer)) {
+            sent.packet.withdrawn = true;
         }
     }
 
@@ -109,10 +117,7 @@ impl Outgoing {
         while self.sent.len() < self.window {
             let (order, packet) = self.queue.pop_front()?;
             match transport.try_publish(packet.message.clone()) {
-                Ok(completion) => {
-                    self.sent.insert(order, packet);
-                    self.completions.push(Numbered { order, completion });
-                }
+                Ok(completion) => self.sent.push_back(Sent { order, packet, completion }),
                 Err(PublishError::QueueFull) => {
                     self.queue.push_front((order, packet));
                     return None;
@@ -128,16 +133,24 @@ impl Outgoing {
         std::future::poll_fn(|context| self.poll_finished(context)).await
     }
 
+    /// Another that was found finished with the one before.
+    pub(super) fn finished_too(&mut self) -> Option<Finished> {
+        self.finished.pop_front()
+    }
+
     fn poll_finished(&mut self, context: &mut Context<'_>) -> Poll<Finished> {
-        let mut ended = Vec::new();
         if self.finished.is_empty() {
-            // All of them before the caller submits again: what one lost session gives back must not be overtaken.
-            while let Poll::Ready(Some(one)) = Pin::new(&mut self.completions).poll_next(context) {
-                ended.push(one);
-            }
+            self.take_ended(context);
         }
-        for (order, result) in ended {
-            let Some(packet) = self.sent.remove(&order) else { continue };
+        self.finished.pop_front().map_or(Poll::Pending, Poll::Ready)
+    }
+
+    /// All of them before the caller submits again: what one lost session gives back must not be overtaken.
+    fn take_ended(&mut self, context: &mut Context<'_>) {
+        while let Some(first) = self.sent.front_mut()
+            && let Poll::Ready(result) = Pin::new(&mut first.completion).poll(context)
+            && let Some(Sent { order, packet, .. }) = self.sent.pop_front()
+        {
             if result == Err(PublishError::SessionLost) {
                 // The caller submits again after every event.
                 self.finished.push_back(Finished { purpose: packet.purpose.clone(), result: Ok(()) });
@@ -146,7 +159,6 @@ impl Outgoing {
                 self.finished.push_back(Finished { purpose: packet.purpose, result });
             }
         }
-        self.finished.pop_front().map_or(Poll::Pending, Poll::Ready)
     }
 
     /// A lost session leaves a packet in doubt: it is sent again, in its place, unless nobody wants that any more.

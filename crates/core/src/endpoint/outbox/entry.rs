@@ -1,6 +1,7 @@
 //! One thing to be delivered: a message, or the report that messages were given up.
 
-use alloc::string::String;
+use alloc::boxed::Box;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::time::Duration;
 
@@ -10,7 +11,9 @@ use crate::delivery::{Loss, Origin, StreamReceipt};
 use crate::endpoint::barrier::Durable;
 use crate::endpoint::input::{Priority, Ticket};
 use crate::endpoint::sessions::RESEND_PAUSE;
-use crate::envelope::{Body, Content, MessageClass, Tracking, encode_message};
+use crate::envelope::{
+    Body, Content, MESSAGE_OVERHEAD, MessageClass, Tracking, encode_message, write_message,
+};
 use crate::ids::{BootId, KeyId, PeerId, StreamId};
 use crate::provider::PrekeyId;
 use crate::store::{Change, RecordKind};
@@ -54,7 +57,7 @@ pub(in crate::endpoint) struct Sealed {
 
 pub(in crate::endpoint) struct Entry {
     pub(in crate::endpoint) lane: LaneKey,
-    pub(in crate::endpoint) topic: String,
+    pub(in crate::endpoint) topic: Arc<str>,
     pub(in crate::endpoint) item: Item,
     pub(in crate::endpoint) priority: Priority,
     /// When it was accepted, by the durable time floor.
@@ -67,7 +70,8 @@ pub(in crate::endpoint) struct Entry {
     pub(in crate::endpoint) carried: Option<Monotonic>,
     /// Its acceptance is durable from here on.
     pub(in crate::endpoint) durable: Durable,
-    pub(in crate::endpoint) sealed: Option<Sealed>,
+    /// Boxed, as what goes in a session has none.
+    pub(in crate::endpoint) sealed: Option<Box<Sealed>>,
     /// The envelope that is being sealed: an answer for another is of no use any more.
     pub(in crate::endpoint) sealing: Option<EnvelopeName>,
     /// How often it was sent again although later ones had arrived.
@@ -146,12 +150,21 @@ impl Entry {
 
     /// The row: all that is needed to seal it, the first time or again.
     pub(in crate::endpoint) fn change(&self, row: RowId) -> Change {
-        let body = self.encoded_body();
-        let mut writer =
-            Writer::with_capacity(body.len() + self.topic.len() + self.lane.peer.as_str().len() + 32);
+        let names = self.topic.len() + self.lane.peer.as_str().len();
+        let payload = match &self.item {
+            Item::Message(content, _) => content.payload.len(),
+            Item::Lost { .. } => 0,
+        };
+        let mut writer = Writer::with_capacity(payload + MESSAGE_OVERHEAD + names + 32);
         writer.array(7);
         writer.text(self.lane.peer.as_str()).uint(self.lane.stream.value().into()).text(&self.topic);
-        writer.uint(self.priority as u64).uint(self.accepted.0).bytes(&body);
+        writer.uint(self.priority as u64).uint(self.accepted.0);
+        match &self.item {
+            Item::Message(content, origin) => {
+                writer.bytes_of(|body| write_message(body, content, Tracking::Durable(*origin)))
+            }
+            Item::Lost { loss, .. } => writer.bytes(&Body::Lost(*loss).encode()),
+        };
         match self.item {
             Item::Message(..) => writer.null(),
             Item::Lost { certain, .. } => writer.bool(certain),
@@ -160,9 +173,9 @@ impl Entry {
     }
 
     /// What removes its rows.
-    pub(in crate::endpoint) fn deletions(&self, row: RowId) -> Vec<Change> {
+    pub(in crate::endpoint) fn deletions(&self, row: RowId) -> impl Iterator<Item = Change> + use<> {
         let packet = self.transmitted.then(|| packet_deletion(row));
-        packet.into_iter().chain([Change::Delete { kind: RecordKind::Outbox, key: row_key(row) }]).collect()
+        packet.into_iter().chain([Change::Delete { kind: RecordKind::Outbox, key: row_key(row) }])
     }
 
     /// `floor` is the time by which ages are counted, `now` the moment of loading.
@@ -175,7 +188,7 @@ impl Entry {
         reader.array_of(7)?;
         let peer = PeerId::new(&reader.text(crate::ids::MAX_PEER_ID)?).map_err(|_| DecodeError::Value)?;
         let stream = StreamId::new(reader.uint8()?).ok_or(DecodeError::Value)?;
-        let topic = reader.text(MAX_TOPIC)?;
+        let topic = reader.text(MAX_TOPIC)?.into();
         let priority = Priority::from_id(reader.uint8()?).ok_or(DecodeError::Value)?;
         let accepted = UnixTime(reader.uint()?);
         let item = match Body::decode(reader.bytes()?)? {

@@ -107,7 +107,7 @@ impl Outbox {
         let sealed = packet.map(|packet| Sealed::decode(&packet.value)).transpose()?;
         entry.transmitted = sealed.is_some();
         // What other keys of ours signed nobody accepts any more.
-        entry.sealed = sealed.filter(|sealed| sealed.sender == own);
+        entry.sealed = sealed.filter(|sealed| sealed.sender == own).map(Box::new);
         let id = RowId(number);
         self.last_row = self.last_row.max(number);
         self.weigh(&entry.lane.peer, 0, entry.size());
@@ -135,11 +135,13 @@ impl Outbox {
     /// Something of so many bytes became something of so many.
     fn weigh(&mut self, peer: &PeerId, before: usize, after: usize) {
         self.bytes = self.bytes + after - before;
-        let bytes = self.bytes_to.get(peer).copied().unwrap_or_default() + after - before;
-        if bytes == 0 {
-            self.bytes_to.remove(peer);
-        } else {
-            self.bytes_to.insert(peer.clone(), bytes);
+        if let Some(bytes) = self.bytes_to.get_mut(peer) {
+            *bytes = *bytes + after - before;
+            if *bytes == 0 {
+                self.bytes_to.remove(peer);
+            }
+        } else if after > before {
+            self.bytes_to.insert(peer.clone(), after - before);
         }
     }
 
@@ -260,8 +262,8 @@ impl Outbox {
         }
     }
 
-    /// Removes an entry for good, wherever it is.
-    pub(super) fn remove(&mut self, row: RowId) -> Option<(Entry, Vec<Change>)> {
+    /// Removes an entry for good, wherever it is; `changes` make that durable.
+    pub(super) fn remove(&mut self, row: RowId, changes: &mut Vec<Change>) -> Option<Box<Entry>> {
         let entry = self.entries.remove(&row)?;
         self.weigh(&entry.lane.peer, entry.size(), 0);
         if let Some(lane) = self.lanes.get_mut(&entry.lane) {
@@ -269,8 +271,8 @@ impl Outbox {
             lane.open_reports.retain(|_, report| *report != row);
         }
         self.attention.insert(entry.lane.clone());
-        let changes = entry.deletions(row);
-        Some((*entry, changes))
+        changes.extend(entry.deletions(row));
+        Some(entry)
     }
 
     /// Gives a message up: it becomes a report for its receiver, or part of one that waits. `None` if it is none.
@@ -280,7 +282,7 @@ impl Outbox {
         let (loss, certain, key) =
             (Loss::of(origin, reason), !entry.may_have_left(self.boot), entry.lane.clone());
         if let Some(mut changes) = self.merge(&key, loss, certain) {
-            changes.extend(self.remove(row).into_iter().flat_map(|(_, changes)| changes));
+            self.remove(row, &mut changes);
             return Some(changes);
         }
         let entry = self.entries.get_mut(&row)?;
@@ -330,15 +332,18 @@ impl Outbox {
             (None, Some((kept, _))) => (kept, None),
             (None, None) => return None,
         };
-        let removed = other.and_then(|(other, _)| self.remove(other));
+        let mut changes = Vec::new();
+        if let Some((other, _)) = other {
+            self.remove(other, &mut changes);
+        }
         let entry = self.entries.get_mut(&kept)?;
         entry.item = Item::Lost { loss: Loss { first, last, ..loss }, certain };
-        let grown = entry.change(kept);
+        changes.push(entry.change(kept));
         if let Some(lane) = self.lanes.get_mut(key) {
             lane.open_reports.retain(|_, report| *report != kept);
             lane.open_reports.insert((loss.boot, first), kept);
         }
-        Some(removed.into_iter().flat_map(|(_, changes)| changes).chain([grown]).collect())
+        Some(changes)
     }
 
     /// Adds a report; what makes it durable.
@@ -397,6 +402,10 @@ impl Outbox {
 
     /// The next lane in turn that may have something to send.
     pub(super) fn next_lane(&mut self) -> Option<LaneKey> {
+        if self.attention.len() == 1 {
+            self.turn = self.attention.pop_first();
+            return self.turn.clone();
+        }
         let after = self.turn.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
         let next = self
             .attention

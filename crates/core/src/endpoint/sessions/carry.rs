@@ -59,7 +59,7 @@ impl Endpoint {
         self.sessions.expects_reading(&key.peer, now);
         self.outbox.carry(&key, row, now);
         let purpose = Purpose::Message { peer: key.peer.clone(), id: OutboxId(row.0) };
-        let transmit = Transmit { purpose, topic, payload: sealed.record, retain: false };
+        let transmit = Transmit { purpose, topic: (*topic).into(), payload: sealed.record, retain: false };
         self.barrier.emit(reserved.max(accepted), Output::Transmit(transmit));
         self.room = self.room.saturating_sub(1);
         if let Some(lane) = self.outbox.lane_mut(&key) {

@@ -40,12 +40,12 @@ pub(in crate::endpoint) struct Genuine {
 }
 
 impl Endpoint {
-    /// Opens a record, if it is for us and its peer is trusted.
+    /// Opens a record, if it is for us and its peer is trusted; what waits stays in `payload`.
     pub(in crate::endpoint) fn judge_record(
         &mut self,
         topic: &str,
         control: bool,
-        payload: &[u8],
+        payload: &mut Vec<u8>,
     ) -> Result<Judged, (RefusalReason, Option<PeerId>)> {
         let header = Header::parse(payload).ok_or((RefusalReason::Malformed, None))?;
         // A shared topic carries others' records too: they are nobody's failure.
@@ -98,7 +98,7 @@ impl Endpoint {
         peer: PeerId,
         header: &Header,
         topic: &str,
-        payload: &[u8],
+        payload: &mut Vec<u8>,
     ) -> Result<Judged, (RefusalReason, Option<PeerId>)> {
         let now = self.clock.monotonic();
         let Some(pair) = self.sessions.pairs.get_mut(&peer) else { return Ok(Judged::Foreign) };
@@ -115,7 +115,7 @@ impl Endpoint {
         let settled = |boot| heard.settled(&peer, header.stream, boot);
         let opened = live
             .session
-            .open(now, header, topic_hash.as_slice(), &settled, payload.to_vec())
+            .open(now, header, topic_hash.as_slice(), &settled, core::mem::take(payload))
             .map_err(|error| (reason_of(error), Some(peer.clone())))?;
         if far {
             self.sessions.jumps.give_back();

@@ -7,7 +7,27 @@ use super::{Driver, MAX_BACKLOG, MAX_INBOUND, MAX_INBOUND_BYTES, Stop};
 /// The most of each kind in one go, so that no kind makes the others wait for long.
 const BATCH: usize = 64;
 
+/// So many deliveries are fed before what the endpoint asks for is carried out.
+const FEED: usize = 16;
+
 impl Driver {
+    /// Feeds deliveries that wait; whether there was any that may be.
+    pub(super) fn feed_inbound(&mut self) -> bool {
+        let room = self.max_undelivered.saturating_sub(self.undelivered.len()).min(FEED);
+        for fed in 0..room {
+            let next = match self.endpoint.backlog() < MAX_BACKLOG {
+                false => None,
+                // Out of budget, messages wait here and not in the endpoint, which would have to drop some.
+                true if self.endpoint.is_congested() => self.control.pop_front(),
+                true => self.control.pop_front().or_else(|| self.inbound.pop_front()),
+            };
+            let Some((delivery, inbound)) = next else { return fed > 0 };
+            self.inbound_bytes -= inbound.len();
+            self.feed(inbound.into_input(delivery));
+        }
+        room > 0
+    }
+
     /// Takes what is ready, without waiting.
     pub(super) fn take_ready(&mut self) -> Result<(), Stop> {
         for _ in 0..BATCH {

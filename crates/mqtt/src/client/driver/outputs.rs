@@ -89,7 +89,8 @@ impl Driver {
         if self.batches.is_empty() {
             return Ok(());
         }
-        let submitted = self.writer.submit_all(std::mem::take(&mut self.batches));
+        let batches = std::mem::replace(&mut self.batches, Vec::with_capacity(COMMIT_AHEAD));
+        let submitted = self.writer.submit_all(batches);
         submitted.map_err(|error| Stop::StoreFailed(error.to_string()))
     }
 
