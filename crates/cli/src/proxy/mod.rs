@@ -301,6 +301,9 @@ impl Proxy {
                 let peer = peer.as_str();
                 self.journal.say(&ProxyEvent::LossConfirmed { peer, lost: *lost, arrived: *arrived });
             }
+            Event::StateDropped { kind, count, .. } => {
+                self.journal.say(&ProxyEvent::StateDropped { kind: format!("{kind:?}"), count: *count });
+            }
             Event::RolledBack { peer, .. } => {
                 let peer = peer.as_str();
                 self.journal.repeated("rolled-back", "seen", |count| ProxyEvent::RolledBack { peer, count });

@@ -44,6 +44,8 @@ pub(crate) enum ProxyEvent<'a> {
     LossConfirmed { peer: &'a str, lost: u64, arrived: u64 },
     /// A receiver saw newer messages of ours than this disk knows of: it is an older copy.
     RolledBack { peer: &'a str, count: u64 },
+    /// Stored rows could not be read and were deleted; what they were for begins anew.
+    StateDropped { kind: String, count: u64 },
     /// The broker refused a subscription.
     SubscriptionRefused { filter: String, why: String },
     /// A message to a topic group came, and waits for its sender's signature.
@@ -120,6 +122,9 @@ impl ProxyEvent<'_> {
                 let topic = topic.as_ref().map(|topic| format!(" on {topic}")).unwrap_or_default();
                 format!("a message to a group of {peer}{topic} not passed on ({reason}){}", times(count))
             }
+            Self::StateDropped { kind, count } => format!(
+                "{count} stored rows could not be read and were deleted ({kind}); what they were for begins anew"
+            ),
             Self::SubscriptionRefused { filter, why } => {
                 format!("the broker refused the subscription to {filter}: {why}")
             }

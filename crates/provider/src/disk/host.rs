@@ -5,8 +5,13 @@ use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use super::{Disk, DiskFile, Lock, LockError};
+
+/// How long a lock is waited for: a command that only looks, as `status` does, holds it for less.
+const PATIENCE: Duration = Duration::from_secs(1);
+const PAUSE: Duration = Duration::from_millis(20);
 
 const DIRECTORY_MODE: u32 = 0o700;
 /// Only the owner reads and writes.
@@ -66,10 +71,14 @@ impl Disk for HostDisk {
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false).mode(FILE_MODE);
         let mut file = options.open(path).map_err(LockError::Io)?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(LockError::Held(read_holder(&file))),
-            Err(TryLockError::Error(error)) => return Err(LockError::Io(error)),
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            match file.try_lock() {
+                Ok(()) => break,
+                Err(TryLockError::WouldBlock) if Instant::now() < deadline => std::thread::sleep(PAUSE),
+                Err(TryLockError::WouldBlock) => return Err(LockError::Held(read_holder(&file))),
+                Err(TryLockError::Error(error)) => return Err(LockError::Io(error)),
+            }
         }
         let written =
             file.set_len(0).and_then(|()| file.rewind()).and_then(|()| file.write_all(holder.as_bytes()));
@@ -98,5 +107,26 @@ impl DiskFile for HostFile {
 
     fn sync(&mut self) -> io::Result<()> {
         self.0.sync_data()
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lock_that_is_let_go_is_waited_for_and_one_that_is_not_names_its_holder() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("lock");
+        let first = HostDisk.lock(&path, "status").unwrap_or_else(|_| panic!("free"));
+        let held = HostDisk.lock(&path, "proxy");
+        assert!(matches!(held, Err(LockError::Held(holder)) if holder == "status"));
+        let let_go = std::thread::spawn(move || {
+            std::thread::sleep(PAUSE);
+            drop(first);
+        });
+        assert!(HostDisk.lock(&path, "proxy").is_ok());
+        let_go.join().unwrap();
     }
 }
