@@ -257,9 +257,15 @@ fn input_it_cannot_use_is_refused_with_advice_and_before_anything_is_made() {
     shell.fails(6, "demo --telemetry good.csv --broker mqtt://192.0.2.7");
 }
 
-/// Ctrl-C in the middle: it says so, by its exit code too, and leaves neither identities nor a thief's copy behind.
+/// Ctrl-C or SIGTERM in the middle: it says so, by its exit code too, and leaves neither identities nor a thief's copy behind.
 #[test]
 fn an_interrupted_demo_leaves_nothing_behind() {
+    for signal in ["-INT", "-TERM"] {
+        assert_leaves_nothing_behind(signal);
+    }
+}
+
+fn assert_leaves_nothing_behind(signal: &str) {
     let shell = Shell::new();
     std::fs::create_dir(shell.path("tmp")).unwrap();
     let mut command = shell.command(["demo", "--readings", "100000"]);
@@ -272,7 +278,7 @@ fn an_interrupted_demo_leaves_nothing_behind() {
         line.clear();
         assert!(said.read_line(&mut line).unwrap() > 0, "it ended before it began");
     }
-    let interrupted = Command::new("kill").args(["-INT", &child.id().to_string()]).status();
+    let interrupted = Command::new("kill").args([signal, &child.id().to_string()]).status();
     assert!(interrupted.unwrap().success());
     let mut rest = String::new();
     said.read_to_string(&mut rest).unwrap();

@@ -7,6 +7,9 @@ mod common;
 #[path = "proxy/daemon.rs"]
 mod daemon;
 
+use std::io::Write;
+use std::process::Stdio;
+
 use common::Shell;
 use common::listener::Listener;
 use daemon::Proxy;
@@ -60,4 +63,47 @@ fn sessions_and_groups_are_told_at_rest_and_of_a_running_proxy() {
     let human = shell.ok("status --dir press-7").out;
     assert!(human.contains("PUBLISHED GROUP") && human.contains("in-use"), "{human}");
     proxy.stop();
+}
+
+#[test]
+fn what_waits_to_be_taken_is_counted() {
+    let broker = EmbeddedBroker::start(None).unwrap();
+    let shell = Shell::enrolled();
+    let common = format!("--broker mqtt://{}", broker.v5());
+    let listen = format!("sub --dir gateway {common} --from press-7 -t plant/#");
+    // It takes one and ends; what came with it waits. Perhaps nothing did.
+    let waiting = (0..20).find_map(|_| {
+        let listener = Listener::start(&shell, &format!("{listen} -C 1"));
+        let line = format!("pub --dir press-7 {common} --to gateway -t plant/x -l --wait 1s");
+        let mut lines = shell.command(line.split(' ')).stdin(Stdio::piped()).spawn().unwrap();
+        lines.stdin.take().unwrap().write_all(b"one\ntwo\nthree\n").unwrap();
+        assert_eq!(listener.finish().0, 0);
+        lines.wait().unwrap();
+        let status = shell.json("status --dir gateway");
+        (status["inbox"]["messages"].as_u64() > Some(0)).then_some(status)
+    });
+    let waiting = waiting.expect("no message ever waited");
+    assert_eq!(waiting["waiting"][0]["peer"], "press-7", "{waiting}");
+}
+
+/// Whichever command hears of it.
+#[test]
+fn what_is_given_up_because_its_receiver_is_revoked_is_told() {
+    let broker = EmbeddedBroker::start(None).unwrap();
+    let shell = Shell::enrolled();
+    let common = format!("--broker mqtt://{}", broker.v5());
+    let gateway = Listener::start(&shell, &format!("sub --dir gateway {common} --from press-7 -t plant/#"));
+    let publish = format!("pub --dir press-7 {common} --to gateway -t plant/x");
+    shell.ok(&format!("{publish} -m zero --wait 60s"));
+    gateway.signal("-INT");
+    assert_eq!(gateway.finish().0, 130);
+    for text in ["one", "two", "three"] {
+        shell.ok(&format!("{publish} -m {text} --wait 0s"));
+    }
+    shell.ok(&format!("ca revoke gateway {common}"));
+    let listener = Listener::start(&shell, &format!("sub --dir press-7 {common} --from gateway -t set/#"));
+    listener.until("3 messages to gateway were given up (revoked)");
+    listener.signal("-TERM");
+    assert_eq!(listener.finish().0, 130);
+    assert_eq!(shell.json("status --dir press-7")["outbox"]["messages"], 0);
 }

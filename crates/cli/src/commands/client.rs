@@ -185,9 +185,19 @@ pub(crate) fn fatal(event: &ClientEvent) -> Result<()> {
     }
 }
 
-/// What a person should know of the disk while the client goes on.
-pub(super) fn note_store(event: &ClientEvent, output: crate::output::Output) {
+/// What a person should know of the disk and of messages of earlier commands while the client goes on.
+pub(super) fn note_state(event: &ClientEvent, output: crate::output::Output) {
     match event {
+        ClientEvent::Protocol(Event::Lost { peer, count, reason, outgoing: true, certain, .. }) => {
+            let perhaps = if *certain { "" } else { "; some may have arrived" };
+            output.note(format_args!("{count} messages to {peer} were given up ({reason}){perhaps}"));
+        }
+        ClientEvent::Protocol(Event::LossConfirmed { peer, lost, arrived, .. }) => output.note(format_args!(
+            "of messages to {peer} that were given up, {lost} are lost and {arrived} had arrived"
+        )),
+        ClientEvent::Protocol(Event::StateDropped { kind, count, .. }) => output.note(format_args!(
+            "{count} stored rows could not be read and were deleted ({kind:?}); what they were for begins anew"
+        )),
         ClientEvent::StoreWaits { reason } => {
             output.note(format_args!("nothing is accepted or delivered for now: {reason}; trying again"));
         }
@@ -211,7 +221,7 @@ pub(crate) fn loss(reason: PeerLoss) -> &'static str {
 }
 
 /// Ctrl-C or SIGTERM.
-pub(super) async fn interrupted() {
+pub(crate) async fn interrupted() {
     interruption().await;
 }
 

@@ -110,7 +110,7 @@ pub(super) fn run(args: &PubArgs, context: &Context) -> Result<()> {
         let result = tokio::select! {
             result = send(&mut client, source, args, context) => result,
             () = client::interrupted() => {
-                Err(CliError::new(ErrorKind::Interrupted, "interrupted").because("not every message was read; those accepted stay in the outbox"))
+                Err(CliError::new(ErrorKind::Interrupted, "interrupted").because("what was accepted stays in the outbox, which `pqc-iiot status` counts; the next `pub`, `sub` or `proxy` of this identity sends it"))
             }
         };
         // Writes down counters and log before the process ends, whatever happened.
@@ -196,6 +196,7 @@ async fn send(client: &mut Client, source: Source, args: &Direct<'_>, context: &
     if result.is_err() {
         // The cause may be among the events not yet taken: our own revocation, a store that failed.
         while let Ok(Some(event)) = tokio::time::timeout(CAUSE_PATIENCE, events.recv()).await {
+            client::note_state(&event, context.output);
             client::fatal(&event)?;
         }
     }
@@ -222,7 +223,7 @@ async fn ready(events: &mut Events, peer: &PeerId, patience: Duration, context: 
             };
             let Some(event) = event else { break };
             client::fatal(&event)?;
-            client::note_store(&event, context.output);
+            client::note_state(&event, context.output);
             match event {
                 ClientEvent::Protocol(Event::PeerReady { peer: ready, .. }) if ready == *peer => {
                     return Ok(());
@@ -259,7 +260,7 @@ async fn ready(events: &mut Events, peer: &PeerId, patience: Duration, context: 
 async fn watch_events(events: &mut Events, peer: &PeerId, context: &Context) -> Result<()> {
     while let Some(event) = events.recv().await {
         client::fatal(&event)?;
-        client::note_store(&event, context.output);
+        client::note_state(&event, context.output);
         if let ClientEvent::Protocol(Event::PeerLost { peer: lost, reason }) = event
             && lost == *peer
         {

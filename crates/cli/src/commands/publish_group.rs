@@ -116,7 +116,7 @@ async fn send(
 async fn watch(events: &mut Events, named: &BTreeSet<PeerId>, context: &Context) -> Result<Infallible> {
     while let Some(event) = events.recv().await {
         client::fatal(&event)?;
-        client::note_store(&event, context.output);
+        client::note_state(&event, context.output);
         if let ClientEvent::Protocol(Event::PeerLost { peer, reason }) = event
             && named.contains(&peer)
         {

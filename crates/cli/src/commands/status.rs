@@ -169,7 +169,9 @@ fn details(rows: &[Row]) -> Result<Details, DecodeError> {
     let sessions = of_kind(RecordKind::Session).map(|row| SessionStatus::from_row(default_backend(), row));
     let followed =
         of_kind(RecordKind::GroupSubscription).map(|row| FollowedGroup::from_row(default_backend(), row));
-    let (sessions, followed) = (sessions.collect::<Result<_, _>>()?, followed.collect::<Result<_, _>>()?);
+    // A row that cannot be read is deleted at the next start, which says so.
+    let (sessions, followed) = (sessions.filter_map(Result::ok), followed.filter_map(Result::ok));
+    let (sessions, followed) = (sessions.collect(), followed.collect());
     Ok(Details::at_rest(sessions, StoredGroup::from_rows(rows)?, followed))
 }
 

@@ -220,7 +220,7 @@ impl<'a> Inbox<'a> {
     /// Handles one event; true once enough messages came.
     fn take(&mut self, event: ClientEvent) -> Result<bool> {
         client::fatal(&event)?;
-        client::note_store(&event, self.context.output);
+        client::note_state(&event, self.context.output);
         match event {
             ClientEvent::Protocol(Event::Message(message)) => return self.message(&message),
             ClientEvent::Protocol(Event::Refused { reason, peer }) => {
@@ -251,11 +251,6 @@ impl<'a> Inbox<'a> {
             ClientEvent::Protocol(Event::RolledBack { peer, .. }) => {
                 self.context.output.note(format_args!(
                     "{peer} has seen newer messages of this identity than its disk knows of: somebody restored an older copy"
-                ));
-            }
-            ClientEvent::Protocol(Event::StateDropped { kind, count, .. }) => {
-                self.context.output.note(format_args!(
-                    "{count} stored rows could not be read and were deleted ({kind:?}); what they were for begins anew"
                 ));
             }
             ClientEvent::Protocol(

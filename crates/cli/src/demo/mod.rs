@@ -69,7 +69,7 @@ pub(crate) fn run(options: Options, output: Output) -> Result<()> {
     let outcome = runtime.block_on(async {
         tokio::select! {
             outcome = play(&options, &mut temporary, output) => outcome,
-            _ = tokio::signal::ctrl_c() => Err(CliError::new(ErrorKind::Interrupted, "interrupted")),
+            () = crate::commands::client::interrupted() => Err(CliError::new(ErrorKind::Interrupted, "interrupted")),
         }
     });
     runtime.shutdown_timeout(Duration::from_secs(2));

@@ -28,7 +28,7 @@ impl Proxy {
                     });
                 }
                 Told::Verified { message, .. } => {
-                    self.journal.count("received-group");
+                    self.journal.count("group verified");
                     self.hub.deliver(Received::from(message));
                 }
                 Told::Unproved(message) => self.group_lost(&message, "unproved"),

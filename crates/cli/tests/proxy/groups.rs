@@ -61,5 +61,5 @@ fn local_clients_get_what_its_sender_proved_and_nothing_else() {
     );
     assert!(told[0]["name"] != told[1]["name"] && told[0]["gid"] == told[1]["gid"], "{out}");
     let counts = proxy.stop();
-    assert_eq!((&counts["received-group"], &counts["received"]), (&json!(2), &json!(1)), "{counts}");
+    assert_eq!((&counts["group verified"], &counts["received"]), (&json!(2), &json!(1)), "{counts}");
 }

@@ -67,7 +67,7 @@ impl Membership<'_> {
                     return Err(CliError::new(ErrorKind::Failed, "the client ended"));
                 };
                 client::fatal(&event)?;
-                client::note_store(&event, self.context.output);
+                client::note_state(&event, self.context.output);
                 match event {
                     ClientEvent::Protocol(Event::PeerReady { peer, .. }) => {
                         unheard.remove(&peer);
