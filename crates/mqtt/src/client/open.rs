@@ -166,7 +166,8 @@ impl SecureMqttClient {
         let ClientConfig { endpoint, mut transport, consume } = config;
         let needed = endpoint.limits.largest() + 2 * MAX_TOPIC;
         transport.max_packet = transport.max_packet.max(u32::try_from(needed).unwrap_or(u32::MAX));
-        let window = usize::from(transport.inflight);
+        // Where the transport takes no more, all that it has is asked about.
+        let window = usize::from(transport.inflight).min(transport.publish_queue);
         let peer_id = endpoint.peer_id.clone();
         let max_undelivered = endpoint.delivery.inbox_messages + EVENT_QUEUE;
 

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
 
@@ -37,8 +37,9 @@ pub(super) struct Outgoing {
     window: usize,
     next: u64,
     queue: VecDeque<(u64, Packet)>,
-    /// In the order in which they were given to the transport. Brokers acknowledge in that order (MQTT 5.0 §4.6), so only
-    /// the first is asked; what one acknowledges early is noticed in its turn.
+    /// In the order in which they were given to the transport. Nearly all brokers acknowledge in that order, so only the first
+    /// is asked while there is room for more. None is bound to: where there is no room, all are asked, so that one packet that
+    /// is never acknowledged takes one place.
     sent: VecDeque<Sent>,
     /// The newest message that was ever queued: one that is newer is neither queued nor under way.
     newest: Option<OutboxId>,
@@ -70,6 +71,8 @@ impl Outgoing {
         if self.is_newest(&packet.purpose) {
             return self.append(packet);
         }
+        // One that the broker acknowledged behind another is not under way any more. Who waits asks again.
+        self.ask_all(&mut Context::from_waker(Waker::noop()));
         let under_way = |sent: &Sent| sent.packet.same_bytes(&packet);
         if acknowledged && !packet.message.retain && self.sent.iter().any(under_way) {
             return;
@@ -151,13 +154,30 @@ impl Outgoing {
             && let Poll::Ready(result) = Pin::new(&mut first.completion).poll(context)
             && let Some(Sent { order, packet, .. }) = self.sent.pop_front()
         {
-            if result == Err(PublishError::SessionLost) {
-                // The caller submits again after every event.
-                self.finished.push_back(Finished { purpose: packet.purpose.clone(), result: Ok(()) });
-                self.give_back(order, packet);
-            } else {
-                self.finished.push_back(Finished { purpose: packet.purpose, result });
+            self.ended(order, packet, result);
+        }
+        if self.sent.len() >= self.window {
+            self.ask_all(context);
+        }
+    }
+
+    fn ask_all(&mut self, context: &mut Context<'_>) {
+        for _ in 0..self.sent.len() {
+            let Some(mut sent) = self.sent.pop_front() else { return };
+            match Pin::new(&mut sent.completion).poll(context) {
+                Poll::Ready(result) => self.ended(sent.order, sent.packet, result),
+                Poll::Pending => self.sent.push_back(sent),
             }
+        }
+    }
+
+    fn ended(&mut self, order: u64, packet: Packet, result: Result<(), PublishError>) {
+        if result == Err(PublishError::SessionLost) {
+            // The caller submits again after every event.
+            self.finished.push_back(Finished { purpose: packet.purpose.clone(), result: Ok(()) });
+            self.give_back(order, packet);
+        } else {
+            self.finished.push_back(Finished { purpose: packet.purpose, result });
         }
     }
 
