@@ -37,7 +37,8 @@ async fn main() -> Result<(), Error> {
 
     while let Some(event) = inbox.recv().await {
         let ClientEvent::Protocol(Event::Message(message)) = event else { continue };
-        println!("{} on {}: {:?}", message.peer, message.topic, message.content.payload);
+        let text = String::from_utf8_lossy(&message.content.payload);
+        println!("{} on {}: {text}", message.peer, message.topic);
         inbox.done(); // or it is told again at the next start
         break;
     }

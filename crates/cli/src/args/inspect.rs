@@ -19,8 +19,8 @@ Examples:
   pqc-iiot audit verify /mnt/press-7/audit --anchors ca/anchors.cbor --evidence
 
 Names the first bad entry and exits with 7. Needs no key and no lock: give it the data directory, its `audit` \
-directory or a copy of that. With --anchors the signer must hold a certificate of that authority; without, the log is only shown \
-to be consistent with itself. A log that ends too early cannot be told from a shorter one by the log alone: compare the printed \
+directory or a copy of that. The signer must hold a certificate of the authority in --anchors, or \
+else of the anchors pinned in the directory; where there are neither, the log is only shown to be consistent with itself. A log that ends too early cannot be told from a shorter one by the log alone: compare the printed \
 head with one that you hold (--head).")]
     Verify(VerifyArgs),
     /// Verify a log and print its entries as JSON lines

@@ -197,7 +197,7 @@ fn certificate(checks: &mut Checks, keeper: &Keeper, at: UnixTime) {
     let judged = || -> Result<(String, UnixTime)> {
         let dir = keeper.path().display();
         let missing = |what: &str| {
-            CliError::new(ErrorKind::Identity, format!("no {what} is installed"))
+            CliError::new(ErrorKind::Identity, format!("{what} missing"))
                 .fix(format!("pqc-iiot device install --dir '{dir}' --certificate FILE --anchors FILE"))
         };
         let anchors = super::device::pinned_anchors(keeper)?.ok_or_else(|| missing("trust anchors"))?;

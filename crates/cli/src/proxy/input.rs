@@ -84,6 +84,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Input<S> {
     }
 }
 
+/// It left without a word, as who only looks whether a proxy is there.
+pub(super) const SILENT: &str = "silent";
+
 /// Waits for CONNECT and answers it. An error is the name of what was wrong, and its answer stands in the output.
 pub(super) async fn greet<S: AsyncRead + AsyncWrite + Unpin>(
     input: &mut Input<S>,
@@ -101,7 +104,7 @@ pub(super) async fn greet<S: AsyncRead + AsyncWrite + Unpin>(
             return Err(reason);
         }
         if input.is_empty() && !input.read().await {
-            return Err("no-connect");
+            return Err(if first { SILENT } else { "no-connect" });
         }
         // Not MQTT at all: no need to wait for the end of what it may mean.
         if first && input.buffer.first() != Some(&CONNECT) {

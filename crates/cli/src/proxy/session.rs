@@ -44,6 +44,7 @@ where
     let mut wire = Wire::new();
     let hello = match timeout(CONNECT_PATIENCE, input::greet(&mut input, &mut wire, &proxy, via)).await {
         Ok(Ok(hello)) => hello,
+        Ok(Err(input::SILENT)) => return,
         Ok(Err(reason)) => {
             let _ = input.write(&mut wire).await;
             return proxy.journal.client_dropped(reason);
