@@ -89,3 +89,45 @@ fn what_can_never_come_is_said_with_the_command_that_changes_it() {
     let told = warnings(&shell, &sub("gateway", "--from press-7 -t plant/#"));
     assert_eq!((told.len(), &told[0]["reason"], told[0].get("topic")), (1, &"revoked".into(), None));
 }
+
+#[test]
+fn a_revoked_peer_is_called_so_by_whoever_meets_it_only_then_and_by_every_later_command() {
+    let broker = EmbeddedBroker::start(None).unwrap();
+    let shell = plant();
+    let common = format!("--broker mqtt://{}", broker.v5());
+    for dir in ["press-7", "narrow"] {
+        shell.ok(&format!("sub --dir {dir} {common} --from gateway -t plant/# -W 1s"));
+    }
+    shell.ok(&format!("ca revoke narrow {common}"));
+
+    let told = warnings(&shell, &format!("sub --dir gateway {common} --from narrow -t plant/#"));
+    assert_eq!(
+        (told.len(), &told[0]["reason"], &told[0]["why"]),
+        (1, &"revoked".into(), &"its keys are revoked".into())
+    );
+    assert!(told[0]["fix"].as_str().unwrap().contains("make new keys for narrow"), "{told:?}");
+
+    // The broker has nothing newer of it than its revoked keys, so there is nothing to wait for: neither the first time nor later.
+    for (n, how) in
+        ["--to narrow", "--to narrow", "--group plant/temp --to gateway,narrow"].iter().enumerate()
+    {
+        // In a session of its own: the embedded broker says in a session only once what it retains.
+        let line =
+            format!("pub --dir press-7 {common} --client-id {n} {how} --timeout 10s -t plant/temp -m 21.5");
+        let refused = shell.fails(6, &line).err;
+        assert!(
+            refused.contains("error: narrow is no longer trusted\n  why: its keys are revoked"),
+            "{line}: {refused}"
+        );
+    }
+    let refused = shell
+        .fails(6, &format!("pub --dir press-7 {common} --client-id last --to narrow -t plant/temp -m 21.5"));
+    assert!(refused.err.contains("fix: make new keys for narrow"), "{}", refused.err);
+
+    // New keys are all it takes.
+    shell.ok("device keygen --dir again --id narrow");
+    shell.ok("ca issue again/request.cbor --grant subscribe:plant/temp");
+    shell.ok("device install --dir again --anchors ca/anchors.cbor");
+    shell.ok(&format!("sub --dir again {common} --from press-7 -t plant/temp -W 1s"));
+    shell.ok(&format!("pub --dir press-7 {common} --to narrow --wait 0 -t plant/temp -m 21.5"));
+}

@@ -208,7 +208,19 @@ pub(super) fn note_state(event: &ClientEvent, output: crate::output::Output) {
 
 /// A peer that can no longer be trusted.
 pub(super) fn lost(peer: &PeerId, reason: PeerLoss) -> CliError {
-    CliError::new(ErrorKind::Refused, format!("{peer} is no longer trusted")).because(loss(reason))
+    let error =
+        CliError::new(ErrorKind::Refused, format!("{peer} is no longer trusted")).because(loss(reason));
+    match reason {
+        PeerLoss::Revoked => error.fix(new_keys(peer)),
+        _ => error,
+    }
+}
+
+/// What to do about a peer whose keys are revoked.
+pub(super) fn new_keys(peer: &PeerId) -> String {
+    format!(
+        "make new keys for {peer} with `pqc-iiot device keygen`, and let the authority issue a certificate for them: pqc-iiot ca issue"
+    )
 }
 
 /// Why it can no longer be trusted.

@@ -9,6 +9,7 @@ use pqc_iiot_core::topic::TopicFilter;
 use pqc_iiot_mqtt::client::SecureMqttClient;
 use serde::{Deserialize, Serialize};
 
+use super::client;
 use super::subscribe::for_terminal;
 use crate::output::Output;
 
@@ -78,9 +79,7 @@ impl Warning {
                     "start {peer} on this broker once, for instance with `pqc-iiot sub`; check the spelling, and --prefix"
                 ),
             },
-            Obstacle::Revoked => format!(
-                "make new keys for {peer} with `pqc-iiot device keygen`, and let the authority issue a certificate for them: pqc-iiot ca issue"
-            ),
+            Obstacle::Revoked => client::new_keys(peer),
             Obstacle::NoGrant(grants) => {
                 why = format!("{why}; it has {}", listed(grants));
                 issue(peer, Action::Publish, grants)

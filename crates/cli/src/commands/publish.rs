@@ -9,10 +9,10 @@ use std::ops::Deref;
 use std::time::Duration;
 
 use indicatif::ProgressBar;
-use pqc_iiot_core::endpoint::{Event, SendFailure, SessionStage};
+use pqc_iiot_core::endpoint::{Event, Obstacle, PeerLoss, SendFailure, SessionStage};
 use pqc_iiot_core::envelope::{Content, MAX_PROPERTY, MessageClass};
 use pqc_iiot_core::ids::PeerId;
-use pqc_iiot_core::topic::Topic;
+use pqc_iiot_core::topic::{Topic, TopicFilter};
 use pqc_iiot_mqtt::client::{ClientEvent, Delivery, Events, PublishError, SecureMqttClient};
 use serde::Serialize;
 use tokio::sync::{mpsc, watch};
@@ -158,7 +158,7 @@ async fn send(client: &mut Client, source: Source, args: &Direct<'_>, context: &
     client.connected().await?;
     let peer = args.to;
     client.handle.add_peer(peer.clone()).await.map_err(|error| publish_error(peer, error))?;
-    ready(&mut client.events, peer, args.timeout, context).await?;
+    ready(client, args, context).await?;
 
     // Somebody must take events while messages go out, and learn when they can no longer go out.
     let (ended, mut watcher) = watch::channel(());
@@ -204,7 +204,9 @@ async fn send(client: &mut Client, source: Source, args: &Direct<'_>, context: &
 }
 
 /// Waits until the peer can be sent to.
-async fn ready(events: &mut Events, peer: &PeerId, patience: Duration, context: &Context) -> Result<()> {
+async fn ready(client: &mut Client, args: &Direct<'_>, context: &Context) -> Result<()> {
+    let Client { handle, events, .. } = client;
+    let (peer, patience) = (args.to, args.timeout);
     let mut refused = None;
     let waiting = tokio::time::timeout(patience, async {
         let mut hint = std::pin::pin!(tokio::time::sleep(HINT_AFTER));
@@ -231,6 +233,9 @@ async fn ready(events: &mut Events, peer: &PeerId, patience: Duration, context: 
                 ClientEvent::Protocol(Event::PeerLost { peer: lost, reason }) if lost == *peer => {
                     return Err(client::lost(peer, reason));
                 }
+                ClientEvent::Protocol(Event::PeerRevoked { peer: revoked }) if revoked == *peer => {
+                    return Err(client::lost(peer, PeerLoss::Revoked));
+                }
                 ClientEvent::Protocol(Event::Refused { reason, peer: Some(from) }) if from == *peer => {
                     refused = Some(reason);
                 }
@@ -241,6 +246,12 @@ async fn ready(events: &mut Events, peer: &PeerId, patience: Duration, context: 
     });
     if let Ok(result) = waiting.await {
         return result;
+    }
+    // As the store knows it, if the broker has no announcement of it any more.
+    if let Ok(filter) = TopicFilter::new(args.topic.as_str())
+        && handle.obstacle(peer, &filter).await == Some(Obstacle::Revoked)
+    {
+        return Err(client::lost(peer, PeerLoss::Revoked));
     }
     let what = format!("nothing can be sealed to {peer}");
     Err(match refused {

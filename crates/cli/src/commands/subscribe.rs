@@ -239,6 +239,7 @@ impl<'a> Inbox<'a> {
                     self.context.output.note(format_args!("trusted: {peer}"));
                 }
             }
+            ClientEvent::Protocol(Event::PeerRevoked { peer }) => self.obstacles.changed(&peer),
             ClientEvent::Protocol(Event::PeerLost { peer, reason }) => {
                 self.obstacles.changed(&peer);
                 self.context

@@ -91,7 +91,7 @@ impl Peers {
     pub(super) fn note(&self, event: &Event) {
         let (peer, standing) = match event {
             Event::PeerReady { peer, .. } => (peer, Standing::Ready),
-            Event::PeerLost { peer, .. } => (peer, Standing::Lost),
+            Event::PeerLost { peer, .. } | Event::PeerRevoked { peer } => (peer, Standing::Lost),
             // Messages are refused for that while there is no announcement.
             Event::Refused { peer: Some(peer), reason } if *reason != RefusalReason::UnknownPeer => {
                 if self.known.borrow().contains_key(peer) {

@@ -31,6 +31,25 @@ impl Endpoint {
         id: &PeerId,
         payload: Vec<u8>,
     ) -> Result<(), RefusalReason> {
+        let result = self.judge_announcement(id, payload);
+        if result == Err(RefusalReason::Revoked) {
+            self.hear_of_revoked_keys(id);
+        }
+        result
+    }
+
+    /// Who waits for the peer learns that the broker has nothing newer of it than its revoked keys. It is told once, however
+    /// often that is repeated.
+    fn hear_of_revoked_keys(&mut self, id: &PeerId) {
+        let Some(peer) = self.peers.get_mut(id) else { return };
+        if peer.in_force().is_some() || core::mem::replace(&mut peer.announced_revoked, true) {
+            return;
+        }
+        let event = Event::PeerRevoked { peer: id.clone() };
+        self.barrier.emit(self.barrier.latest(), Output::Event(event));
+    }
+
+    fn judge_announcement(&mut self, id: &PeerId, payload: Vec<u8>) -> Result<(), RefusalReason> {
         let announcement = Announcement::decode(&payload, self.config.limits.announcement)
             .map_err(|_| RefusalReason::Malformed)?;
         let claimed = announcement.unverified();
@@ -136,6 +155,7 @@ impl Endpoint {
         let detail = alloc::format!("epoch {} key {}", pins.key_epoch, pins.identity.key_id());
         peer.pins = Some(pins);
         peer.missed_keys = false;
+        peer.announced_revoked = false;
         let missed_bundle = core::mem::take(&mut peer.missed_prekeys);
         let event = AuditEvent::new(AuditKind::KeyExchangeAccepted, Some(id.clone()), &detail);
         let after = self.barrier.persist(changes, alloc::vec![event]);

@@ -22,7 +22,7 @@ pub enum Obstacle {
     /// No announcement of it was accepted so far: it has not been on this broker yet, or its announcement was refused.
     #[error("it has not announced itself on this broker")]
     NotAnnounced,
-    /// Its keys were revoked.
+    /// Its keys were revoked, and no others of it are known; perhaps none were ever accepted.
     #[error("its keys are revoked")]
     Revoked,
     /// Its certificate is outside its validity.
@@ -65,6 +65,9 @@ impl Endpoint {
             return Some(Obstacle::Own);
         }
         let Some(known) = self.peers.get(peer) else { return Some(Obstacle::NotFollowed) };
+        if known.announced_revoked {
+            return Some(Obstacle::Revoked);
+        }
         let Some(pins) = &known.pins else { return Some(Obstacle::NotAnnounced) };
         let at = self.clock.effective();
         if pins.revoked {

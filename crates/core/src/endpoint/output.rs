@@ -199,6 +199,12 @@ pub enum Event {
         /// Why.
         reason: PeerLoss,
     },
+    /// What a peer announces are revoked keys, and it has no others: nothing reaches it or comes from it until it announces
+    /// new ones. Told once per start, and not after [`Event::PeerLost`] said so.
+    PeerRevoked {
+        /// Which.
+        peer: PeerId,
+    },
     /// Something was refused.
     Refused {
         /// Why.

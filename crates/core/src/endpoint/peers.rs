@@ -30,6 +30,8 @@ pub(super) struct Peer {
     pub(super) missed_keys: bool,
     /// As for announcements, and for bundles that came before their certificate.
     pub(super) missed_prekeys: bool,
+    /// No keys of it are in force, and those that it had or announces are revoked; that was told.
+    pub(super) announced_revoked: bool,
     /// Until when its certificate is expected, so that messages may wait for it.
     pub(super) expected_until: Option<Monotonic>,
 }

@@ -168,6 +168,7 @@ impl Endpoint {
                 continue;
             }
             audit.push(AuditEvent::new(AuditKind::PeerRevoked, Some(id.clone()), "revoked"));
+            peer.announced_revoked = true;
             lost.push(id.clone());
         }
         let self_revoked = !self.own.revoked && self.revocations.is_revoked(&self.own.revocation);

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use pqc_iiot_core::endpoint::{Event, GroupStatus, MemberState, SendFailure};
+use pqc_iiot_core::endpoint::{Event, GroupStatus, MemberState, PeerLoss, SendFailure};
 use pqc_iiot_core::ids::PeerId;
 use pqc_iiot_core::topic::TopicFilter;
 use pqc_iiot_mqtt::client::{ClientEvent, Events, PublishError, SecureMqttClient};
@@ -74,6 +74,9 @@ impl Membership<'_> {
                     }
                     ClientEvent::Protocol(Event::PeerLost { peer, reason }) if named.contains(&peer) => {
                         return Err(client::lost(&peer, reason).fix("leave it out of --to"));
+                    }
+                    ClientEvent::Protocol(Event::PeerRevoked { peer }) if named.contains(&peer) => {
+                        return Err(client::lost(&peer, PeerLoss::Revoked).fix("leave it out of --to"));
                     }
                     ClientEvent::Protocol(Event::Refused { reason, peer: Some(peer) }) => {
                         refused.insert(peer, reason);
