@@ -131,3 +131,37 @@ fn a_revoked_peer_is_called_so_by_whoever_meets_it_only_then_and_by_every_later_
     shell.ok(&format!("sub --dir again {common} --from press-7 -t plant/temp -W 1s"));
     shell.ok(&format!("pub --dir press-7 {common} --to narrow --wait 0 -t plant/temp -m 21.5"));
 }
+
+#[test]
+fn what_this_identity_may_never_send_is_refused_before_anybody_is_waited_for() {
+    let broker = EmbeddedBroker::start(None).unwrap();
+    let shell = plant();
+    // Nobody of that name ever announces itself.
+    let publish = format!("pub --dir press-7 --broker mqtt://{} --timeout 10s -m x", broker.v5());
+    for (code, how, why) in [
+        (2, "--to press-7 -t plant/x", "nobody sends to itself"),
+        (2, "--to nobody -t pqc/x", "belongs to the protocol"),
+        (
+            6,
+            "--to nobody -t office/x",
+            "no grant of this identity lets it publish on office/x; press-7 has publish:plant/#",
+        ),
+        (6, "--to nobody -t plant/x --command", "no grant of this identity lets it command on plant/x"),
+        // What it may, waits.
+        (1, "--to nobody -t plant/x --timeout 1s", "no announcement and prekey of nobody came within 1s"),
+        (
+            1,
+            "--to nobody -t plant/set --command --timeout 1s",
+            "no announcement and prekey of nobody came within 1s",
+        ),
+    ] {
+        let publish =
+            if how.contains("--timeout") { publish.replace("--timeout 10s ", "") } else { publish.clone() };
+        let refused = shell.fails(code, &format!("{publish} {how}")).err;
+        assert!(refused.contains(why), "{how}: {refused}");
+        assert!(
+            code != 6 || refused.contains("ca issue press-7/request.cbor --grant 'publish:plant/#'"),
+            "{refused}"
+        );
+    }
+}

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use pqc_iiot_core::endpoint::{Event, PeerLoss, StartError};
 use pqc_iiot_core::identity::certificate::{CertificateError, MAX_CERTIFICATE};
+use pqc_iiot_core::identity::grants::Grant;
 use pqc_iiot_core::ids::PeerId;
 use pqc_iiot_mqtt::client::{
     ClientConfig, ClientEvent, ConsumeMode, Events, OpenError, SecureMqttClient, Storage,
@@ -27,6 +28,8 @@ pub(crate) struct Client {
     pub(crate) handle: SecureMqttClient,
     pub(crate) events: Events,
     pub(super) url: String,
+    /// What its own certificate lets it do.
+    pub(super) grants: Vec<Grant>,
 }
 
 /// An identity that is installed, and how it will connect.
@@ -34,6 +37,7 @@ pub(crate) struct Prepared {
     keeper: Keeper,
     config: ClientConfig,
     url: String,
+    grants: Vec<Grant>,
 }
 
 /// Opens the directory and reads what is installed; opens no connection. `suffix` keeps the sessions of `pub` and `sub`
@@ -55,9 +59,9 @@ pub(crate) fn prepare(
     };
     let certificate = installed(DataFile::Certificate, "certificate", MAX_CERTIFICATE)?;
     let anchors = installed(DataFile::Anchors, "trust anchors", pqc_iiot_core::identity::trust::MAX_ANCHORS)?;
-    let own = super::trust::decode(&certificate, &keeper.dir.file(DataFile::Certificate))?.subject;
+    let own = super::trust::decode(&certificate, &keeper.dir.file(DataFile::Certificate))?;
     let mut options =
-        connection::options(&url, &args.connection, &context.config, &format!("{own}{suffix}"))?;
+        connection::options(&url, &args.connection, &context.config, &format!("{}{suffix}", own.subject))?;
     adjust(&mut options);
     let mut config =
         ClientConfig::new(&*keeper.provider, certificate, anchors, options).map_err(|error| {
@@ -74,7 +78,7 @@ pub(crate) fn prepare(
         })?;
     // A command that prints nothing must consume nothing.
     config.consume = ConsumeMode::Explicit;
-    Ok(Prepared { keeper, config, url })
+    Ok(Prepared { keeper, config, url, grants: own.grants })
 }
 
 fn not_installed(dir: &str, what: &str) -> CliError {
@@ -86,7 +90,7 @@ fn not_installed(dir: &str, what: &str) -> CliError {
 impl Prepared {
     /// Opens store and log, and starts connecting.
     pub(crate) async fn start(self) -> Result<Client> {
-        let Self { keeper, config, url } = self;
+        let Self { keeper, config, url, grants } = self;
         let path = keeper.path().to_owned();
         let provider: Arc<dyn SecurityProvider> = keeper.provider;
         let opened = async {
@@ -94,7 +98,7 @@ impl Prepared {
             SecureMqttClient::new_with_provider(provider, storage, config).await
         };
         let (handle, events) = opened.await.map_err(|error| open_error(&path, error))?;
-        Ok(Client { handle, events, url })
+        Ok(Client { handle, events, url, grants })
     }
 }
 

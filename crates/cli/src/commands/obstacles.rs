@@ -50,21 +50,6 @@ impl Warning {
         let renew = format!(
             "let the authority issue a new one: pqc-iiot ca issue {peer}/request.cbor, and install it there"
         );
-        let issue = |whose: &PeerId, action: Action, grants: &[Grant]| {
-            let wanted = Grant::new(action, filter.clone());
-            let options: Vec<String> = grants
-                .iter()
-                .take(REPEATED)
-                .chain([&wanted])
-                .map(|grant| format!("--grant '{grant}'"))
-                .collect();
-            let others = if grants.len() > REPEATED { " (and its other grants)" } else { "" };
-            format!(
-                "check the topic, or let the authority grant it: pqc-iiot ca issue {whose}/request.cbor {}{others}, and \
-                 `pqc-iiot device install` the certificate there",
-                options.join(" ")
-            )
-        };
         let mut why = obstacle.to_string();
         let fix = match obstacle {
             Obstacle::Own => "name the sender in --from; --dir is the receiver's".to_owned(),
@@ -82,11 +67,11 @@ impl Warning {
             Obstacle::Revoked => client::new_keys(peer),
             Obstacle::NoGrant(grants) => {
                 why = format!("{why}; it has {}", listed(grants));
-                issue(peer, Action::Publish, grants)
+                proposal(peer, Action::Publish, filter, grants)
             }
             Obstacle::NoOwnGrant(grants) => {
                 why = format!("{why}; {own} has {}", listed(grants));
-                issue(own, Action::Subscribe, grants)
+                proposal(own, Action::Subscribe, filter, grants)
             }
             Obstacle::NotFollowed => "follow fewer peers with one identity".to_owned(),
             _ => renew,
@@ -107,7 +92,21 @@ impl Warning {
     }
 }
 
-fn listed(grants: &[Grant]) -> String {
+/// How somebody gets one more grant beside those there are.
+pub(super) fn proposal(whose: &PeerId, action: Action, filter: &TopicFilter, grants: &[Grant]) -> String {
+    let wanted = Grant::new(action, filter.clone());
+    let options: Vec<String> =
+        grants.iter().take(REPEATED).chain([&wanted]).map(|grant| format!("--grant '{grant}'")).collect();
+    let others = if grants.len() > REPEATED { " (and its other grants)" } else { "" };
+    format!(
+        "check the topic, or let the authority grant it: pqc-iiot ca issue {whose}/request.cbor {}{others}, and \
+         `pqc-iiot device install` the certificate there",
+        options.join(" ")
+    )
+}
+
+/// Grants, for people to read.
+pub(super) fn listed(grants: &[Grant]) -> String {
     if grants.is_empty() {
         return "none at all".to_owned();
     }

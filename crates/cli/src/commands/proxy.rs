@@ -31,7 +31,7 @@ pub(super) fn run(args: &ProxyArgs, context: &Context) -> Result<()> {
                 "every user of this machine may use the TCP port; --local-username and --local-password-file ask for a password",
             );
         }
-        let client::Client { handle, mut events, url } = prepared.start().await?;
+        let client::Client { handle, mut events, url, .. } = prepared.start().await?;
         let proxy = Proxy::new(handle, url, context.output, &settings, access);
         tell_systemd("READY=1");
         proxy.run(&mut events, &settings, tcp, sockets, stop).await

@@ -1,5 +1,6 @@
 //! `pqc-iiot pub`.
 
+mod permission;
 mod progress;
 mod source;
 
@@ -156,6 +157,7 @@ impl Deref for Direct<'_> {
 
 async fn send(client: &mut Client, source: Source, args: &Direct<'_>, context: &Context) -> Result<Sent> {
     client.connected().await?;
+    permission::check(client, args, context)?;
     let peer = args.to;
     client.handle.add_peer(peer.clone()).await.map_err(|error| publish_error(peer, error))?;
     ready(client, args, context).await?;
