@@ -98,6 +98,10 @@ Example:
   pqc-iiot config check /etc/pqc-iiot/press-7.toml
 
 A complete file:
+  [ca]                                        # for `pqc-iiot ca`
+  dir = \"/srv/authority\"
+  key-file = \"/media/stick/authority.key\"     # or passphrase-file
+
   [device]
   dir = \"/var/lib/pqc-iiot/press-7\"
   key-file = \"/etc/pqc-iiot/press-7.key\"     # or passphrase-file
@@ -125,6 +129,15 @@ A complete file:
   drain-per-second = 2000
   inbox-messages = 10000
   inbox-bytes = \"64MiB\"
+
+  [sessions]                                  # the defaults
+  enabled = true                              # without: envelopes only, and no commands
+  rekey-records = 10000                       # records after which all keys change
+  rekey-after = \"1day\"                       # and the time; at most 7days
+  renew-after = \"30days\"                     # a full handshake
+  drain = \"7days\"                            # how long an ended session may still be read
+  silence = \"10m\"                            # without a sign of the peer: a new handshake
+  max-packet = 65536                          # not set by default
 
   [proxy]                                     # for `pqc-iiot proxy`
   listen = \"127.0.0.1:1884\"
