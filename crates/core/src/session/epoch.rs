@@ -7,6 +7,7 @@ use zeroize::Zeroize;
 use super::Role;
 use super::chain::ChainKey;
 use super::header::Class;
+use super::packed::Place;
 use super::receive::ReceiveChain;
 use super::send::SendChain;
 use crate::codec::Writer;
@@ -20,6 +21,8 @@ use crate::time::Monotonic;
 pub(super) struct Epoch {
     pub(super) number: u16,
     pub(super) keys: EpochKeys,
+    /// Where it was packed, and will be again.
+    pub(super) place: Option<Place>,
     send: [SendChain; 3],
     receive: [ReceiveChain; 3],
 }
@@ -68,6 +71,7 @@ impl Epoch {
         Some(Self {
             number,
             keys,
+            place: None,
             send: [send(telemetry)?, send(command)?, send(control)?],
             receive: [
                 receive(telemetry, boots[0])?,
@@ -83,7 +87,7 @@ impl Epoch {
         send: [SendChain; 3],
         receive: [ReceiveChain; 3],
     ) -> Self {
-        Self { number, keys, send, receive }
+        Self { number, keys, place: None, send, receive }
     }
 
     pub(super) fn send(&self, class: Class) -> &SendChain {

@@ -5,7 +5,7 @@ use alloc::boxed::Box;
 use core::ops::Deref;
 use core::time::Duration;
 
-use zeroize::Zeroizing;
+use zeroize::{Zeroize, Zeroizing};
 
 use super::chain::ChainKey;
 use super::epoch::Epoch;
@@ -29,10 +29,18 @@ pub(super) enum Current {
 pub(super) struct Packed {
     number: u16,
     hash: HashAlgorithm,
-    bytes: Zeroizing<Box<[u8]>>,
-    /// Where the durable form ends.
+    bytes: Place,
+    /// Where the durable form ends, and all of it.
     durable: usize,
+    end: usize,
 }
+
+/// Where an epoch is packed. A session keeps its own while it is awake: places that are given back one by one, and taken anew
+/// one by one, leave an allocator's pages half empty.
+pub(super) type Place = Zeroizing<Box<[u8]>>;
+
+/// Places are multiples of this: an epoch's form grows and shrinks by a few bytes.
+const PLACE_STEP: usize = 64;
 
 /// An epoch to look at.
 pub(super) enum View<'a> {
@@ -70,7 +78,10 @@ impl Current {
     /// To use, and from then on at hand. `None` never, as above.
     pub(super) fn wake(&mut self) -> Option<&mut Epoch> {
         if let Self::Packed(packed) = self {
-            *self = Self::Awake(Box::new(packed.unpack().ok()?));
+            let mut epoch = packed.unpack().ok()?;
+            packed.bytes.zeroize();
+            epoch.place = Some(core::mem::take(&mut packed.bytes));
+            *self = Self::Awake(Box::new(epoch));
         }
         match self {
             Self::Awake(epoch) => Some(epoch),
@@ -78,11 +89,21 @@ impl Current {
         }
     }
 
+    /// Where it is packed.
+    #[cfg(test)]
+    pub(super) fn place(&self) -> Option<*const u8> {
+        match self {
+            Self::Awake(_) => None,
+            Self::Packed(packed) => Some(packed.bytes.as_ptr()),
+        }
+    }
+
     /// Packs it.
     pub(super) fn rest(&mut self, hash: HashAlgorithm) {
         if let Self::Awake(epoch) = self {
             epoch.shrink();
-            *self = Self::Packed(Packed::of(epoch, hash));
+            let place = epoch.place.take();
+            *self = Self::Packed(Packed::of(epoch, hash, place));
         }
     }
 
@@ -98,7 +119,7 @@ impl Current {
 }
 
 impl Packed {
-    fn of(epoch: &Epoch, hash: HashAlgorithm) -> Self {
+    fn of(epoch: &Epoch, hash: HashAlgorithm, place: Option<Place>) -> Self {
         let mut writer = Writer::with_capacity(ROOM);
         encode_epoch(&mut writer, epoch);
         let durable = writer.len();
@@ -108,12 +129,19 @@ impl Packed {
             epoch.receive(class).encode_rest(&mut writer);
         }
         let written = Zeroizing::new(writer.finish());
-        let bytes = Zeroizing::new(Box::from(written.as_slice()));
-        Self { number: epoch.number, hash, bytes, durable }
+        let end = written.len();
+        let room = end.next_multiple_of(PLACE_STEP);
+        let place = place.filter(|place| place.len() == room);
+        let mut bytes = place.unwrap_or_else(|| Zeroizing::new(alloc::vec![0; room].into_boxed_slice()));
+        if let Some(part) = bytes.get_mut(..end) {
+            part.copy_from_slice(&written);
+        }
+        Self { number: epoch.number, hash, bytes, durable, end }
     }
 
     fn unpack(&self) -> Result<Epoch, DecodeError> {
-        let (durable, beside) = self.bytes.split_at_checked(self.durable).ok_or(DecodeError::Shape)?;
+        let written = self.bytes.get(..self.end).ok_or(DecodeError::Shape)?;
+        let (durable, beside) = written.split_at_checked(self.durable).ok_or(DecodeError::Shape)?;
         let mut reader = Reader::new(durable)?;
         let mut epoch = decode_epoch(&mut reader, self.hash, Monotonic::default())?;
         let mut reader = Reader::new(beside)?;

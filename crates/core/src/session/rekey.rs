@@ -165,9 +165,10 @@ impl Session {
         self.next.as_deref_mut().filter(|epoch| epoch.number == number)
     }
 
-    fn switch_to(&mut self, next: Box<Epoch>, heard: Option<Monotonic>) {
+    fn switch_to(&mut self, mut next: Box<Epoch>, heard: Option<Monotonic>) {
         if let Some(epoch) = self.current.wake() {
             epoch.retire();
+            next.place = epoch.place.take();
         }
         let before = core::mem::replace(&mut self.current, Current::Awake(next));
         self.previous = Some((before, heard));

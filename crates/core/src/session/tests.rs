@@ -389,6 +389,27 @@ fn exported_secrets_agree_and_end_with_either_boot() {
     assert_eq!(a.export("oscore", b"x", boot(1), 256 * 32), None);
 }
 
+#[test]
+fn a_session_is_packed_where_it_was_before() {
+    let (mut a, mut b) = pair();
+    a.shrink();
+    let (place, mut others) = (a.current.place(), Vec::new());
+    assert!(place.is_some());
+    for number in 1..100 {
+        open(&mut b, &telemetry(&mut a, 1, number)).unwrap();
+        assert_eq!(a.current.place(), None, "in use");
+        // Others would take it, were it given back.
+        others.extend((4..16).map(|size| alloc::vec![0_u8; 64 * size]));
+        a.shrink();
+        assert_eq!(a.current.place(), place);
+    }
+    let mut random = Counting(5);
+    let offer = a.offer(&mut random).unwrap();
+    a.accepted(&b.accept(&mut random, &offer).unwrap()).unwrap();
+    a.shrink();
+    assert_eq!((a.epoch(), a.current.place()), (1, place), "in the next epoch, too");
+}
+
 proptest! {
     #[test]
     fn any_bytes_are_a_row_or_an_error(bytes in proptest::collection::vec(any::<u8>(), 0..300), at_byte in any::<usize>()) {
